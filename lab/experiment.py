@@ -1,0 +1,86 @@
+"""An experiment is a plain value: a claim, who does what, the phases of the story, and who judges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from lab.fault import Fault
+from lab.history import History
+from lab.stats.paired import PairedBlocks
+from lab.system import Ability, View
+from lab.verdict import Verdict
+from lab.workload import Cohort, Workload
+
+Verifier = Callable[[History], Verdict]
+"""A pure judgement of a whole history."""
+
+
+class Profile(StrEnum):
+    """How long and how large: quick fits CI, standard ends within three minutes."""
+
+    QUICK = "quick"
+    STANDARD = "standard"
+    FULL = "full"
+    STRESS = "stress"
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What an experiment is built from. `tenants` is 0 when the person did not say."""
+
+    profile: Profile
+    seed: int
+    system: View
+    tenants: int = 0
+
+    def pick(self, *, quick: float, standard: float, full: float, stress: float) -> float:
+        """The value for this run's profile."""
+        return {"quick": quick, "standard": standard, "full": full, "stress": stress}[self.profile]
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A stretch of the story: faults held for all of it, workloads that join for it alone.
+
+    paired: when given, the joining workloads are active only in its `on` blocks, and the phase ends
+    as soon as a look at the pairs decides; `seconds` is then the longest it can take.
+    """
+
+    name: str
+    seconds: float
+    faults: tuple[Fault, ...] = ()
+    joined_by: tuple[Workload, ...] = ()
+    paired: PairedBlocks | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """The whole story, as data. Every verifier is named in the report, whatever it says."""
+
+    claim: str
+    cohorts: tuple[Cohort, ...]
+    workloads: tuple[Workload, ...]
+    phases: tuple[Phase, ...]
+    verifiers: tuple[Verifier, ...]
+    abilities: frozenset[Ability] = frozenset()
+
+    @property
+    def actions(self) -> frozenset[str]:
+        """The names of all actions its workloads perform."""
+        joined = (w for phase in self.phases for w in phase.joined_by)
+        kinds = {kind for w in (*self.workloads, *joined) for kind in w.actions}
+        return frozenset(kind.__name__.lower() for kind in kinds)
+
+    def lacks(self, view: View) -> tuple[str, ...]:
+        """What the system would need and does not have: `action spend`, `ability agents`."""
+        actions = (f"action {name}" for name in sorted(self.actions - view.actions))
+        abilities = (f"ability {a}" for a in sorted(self.abilities - view.abilities))
+        return (*actions, *abilities)
+
+
+Factory = Callable[[Setup], Experiment]
+"""What an experiment module defines under the name `experiment`."""
+
+__all__ = ["Experiment", "Factory", "Phase", "Profile", "Setup", "Verifier"]

@@ -1,0 +1,92 @@
+"""What happened, as values: one `Op` per logical operation and the `History` that verifiers read.
+
+Outcomes follow Jepsen: OK happened, FAIL certainly did not, INFO may have. All times are
+nanoseconds of the monotonic clock since the run's epoch (`Opened.epoch_ns`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import TypeVar
+
+import msgspec
+
+from lab.journal import Entered, Event, Opened
+
+
+E = TypeVar("E", bound=Event)
+
+
+class Outcome(StrEnum):
+    """OK: it happened. FAIL: it certainly did not. INFO: unknown (time-out, reset, cancel)."""
+
+    OK = "ok"
+    FAIL = "fail"
+    INFO = "info"
+
+
+class Op(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One logical operation of one tenant, from the moment it was due until it was over.
+
+    id: unique in the run and the same for the same seed; session: serial of the tenant's connection.
+    due_ns: when the schedule wanted it; sent_ns: when it was sent (0: never); done_ns: when it ended.
+    error: empty when OK; else its class: `refused: ...`, `dropped` (too much in flight, never sent),
+    `not connected`, `timeout`, `reset`, `abandoned`, `censored` (unfinished at the end of the run).
+    sent: the value or key that was sent; received: every byte of text that came back.
+    """
+
+    id: str
+    tenant: str
+    cohort: str
+    session: int
+    action: str
+    phase: str
+    due_ns: int
+    sent_ns: int
+    done_ns: int
+    outcome: Outcome
+    error: str = ""
+    sent: str = ""
+    received: str = ""
+
+    @property
+    def latency_ms(self) -> float:
+        """From due to done; infinite unless OK, for failing fast must not look like an improvement."""
+        if self.outcome is not Outcome.OK:
+            return float("inf")
+        return (self.done_ns - self.due_ns) / 1e6
+
+
+@dataclass(frozen=True)
+class History:
+    """All that verifiers may look at: the operations (by due time) and the journal's events."""
+
+    ops: tuple[Op, ...]
+    events: tuple[Event, ...]
+
+    @cached_property
+    def opened(self) -> Opened:
+        """The run's first journal line: seed, options, system, epoch."""
+        return next(e for e in self.events if isinstance(e, Opened))
+
+    def during(self, phase: str, *, cohort: str | None = None) -> tuple[Op, ...]:
+        """The operations due in `phase`, of one cohort or of all."""
+        return tuple(
+            op for op in self.ops if op.phase == phase and (cohort is None or op.cohort == cohort)
+        )
+
+    def entered(self, phase: str) -> Entered | None:
+        """The journal's line for the start of `phase`; None when the run never got there."""
+        return next((e for e in self.of(Entered) if e.phase == phase), None)
+
+    def of(self, kind: type[E]) -> tuple[E, ...]:
+        """The journal's events of one kind, in order."""
+        return tuple(e for e in self.events if isinstance(e, kind))
+
+
+def history(ops: Iterable[Op], events: Iterable[Event]) -> History:
+    """A history with its operations in due order (ties by id, so that it is the same every time)."""
+    return History(tuple(sorted(ops, key=lambda op: (op.due_ns, op.id))), tuple(events))
