@@ -1,0 +1,199 @@
+"""One tenant's client: its session, what is in flight on it, and how it comes back when it breaks.
+
+Plain asyncio on purpose: tasks, futures and timers are the hot path of the load engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from itertools import count
+from time import monotonic_ns
+from typing import NamedTuple
+
+from lab.actions import Abandon, Action, Step
+from lab.history import Outcome
+from lab.load.outcome import (
+    ABANDONED,
+    CENSORED,
+    NOT_CONNECTED,
+    RESET,
+    TIMEOUT,
+    bounded,
+    classify,
+)
+from lab.load.wire import GeneratorPlan
+from lab.seeds import stream
+from lab.system import Driver, Reply, Session, Tenant
+
+CONNECT_SECONDS = 10.0
+REOPEN_SECONDS = 2.0
+"""Shorter: an attempt begun in a partition must not outlast it and look like slow recovery."""
+CLOSE_SECONDS = 5.0
+BACKOFF_SECONDS = (0.05, 1.0)
+"""First and longest wait before a session is opened again; doubled in between, halved at random."""
+GRACE_SECONDS = 0.5
+"""A driver keeps its deadline itself; past this much more, the engine ends the operation."""
+
+
+class Landing(NamedTuple):
+    """How one step went: the session's serial, when it was sent (0: never), and what came of it."""
+
+    session: int
+    sent_ns: int
+    outcome: Outcome
+    error: str
+    received: str
+
+
+class _Abandoned(Exception):  # noqa: N818 - no error, but the step's own intent
+    """The time after which the step drops its connection has come."""
+
+
+class _Flight:
+    """A step that is under way. `why` is set when the engine, and nobody else, ends it."""
+
+    __slots__ = ("expires_ns", "session", "task", "why")
+
+    def __init__(self, session: int, expires_ns: int) -> None:
+        self.task = asyncio.current_task()
+        self.session, self.expires_ns, self.why = session, expires_ns, ""
+
+    def end(self, why: str) -> None:
+        """End it with this error; the first reason counts."""
+        if not self.why and self.task is not None:
+            self.why = why
+            self.task.cancel()
+
+
+class Client:
+    """Performs steps for one tenant, several at once, on one session at a time.
+
+    tasks: where reconnecting runs; an exception in it is a bug of the driver and ends the run.
+    """
+
+    def __init__(
+        self, tenant: Tenant, driver: Driver, plan: GeneratorPlan, tasks: asyncio.TaskGroup
+    ) -> None:
+        self.tenant, self._driver, self._driver_file = tenant, driver, plan.driver
+        self._tasks = tasks
+        self._jitter = stream(plan.seed, "reconnect", tenant.name)
+        self._session: Session | None = None
+        self.serial = 0
+        self._reopening: asyncio.Task[None] | None = None
+        self._flights: set[_Flight] = set()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the tenant has a session, as far as anybody knows."""
+        return self._session is not None
+
+    async def open(self, seconds: float = CONNECT_SECONDS) -> str:
+        """Open a session within `seconds`; empty when there is one now, else why not."""
+        try:
+            async with asyncio.timeout(seconds):
+                self._session = await self._driver.connect(self.tenant)
+        except Exception as error:  # noqa: BLE001 - classify raises the rest
+            _, why = classify(error, self._driver_file)
+            return f"{why} {error}".strip() if why == RESET else why
+        self.serial += 1
+        return ""
+
+    async def perform(self, step: Step, *, op: str, deadline_seconds: float) -> Landing:
+        """Do one step now. Raises LabError when the driver does what no driver may do."""
+        session, serial = self._session, self.serial
+        if session is None:
+            self._reopen()
+            return Landing(serial, 0, Outcome.FAIL, NOT_CONNECTED, "")
+        sent_ns = monotonic_ns()
+        flight = _Flight(serial, sent_ns + int((deadline_seconds + GRACE_SECONDS) * 1e9))
+        self._flights.add(flight)
+        received = ""
+        try:
+            reply = await _performing(session, step, op, deadline_seconds)
+            outcome, error, received = Outcome.OK, "", bounded(reply.raw)
+        except asyncio.CancelledError:
+            if not flight.why:
+                raise
+            outcome, error = Outcome.INFO, flight.why
+        except _Abandoned:
+            outcome, error = Outcome.INFO, flight.why or ABANDONED
+        except Exception as problem:  # noqa: BLE001 - classify raises the rest
+            outcome, error = classify(problem, self._driver_file)
+            if flight.why:
+                outcome, error = Outcome.INFO, flight.why
+        finally:
+            self._flights.discard(flight)
+        if error in (RESET, ABANDONED):
+            self._lost(serial)
+        return Landing(serial, sent_ns, outcome, error, received)
+
+    def expire(self, now_ns: int) -> None:
+        """End what is far beyond its deadline: its driver forgot to."""
+        for flight in self._flights:
+            if now_ns > flight.expires_ns:
+                flight.end(TIMEOUT)
+
+    def censor(self) -> None:
+        """End everything in flight: the run is over."""
+        for flight in self._flights:
+            flight.end(CENSORED)
+
+    async def close(self) -> None:
+        """Close the session in good manners, or drop it when it does not answer."""
+        if self._reopening is not None:
+            self._reopening.cancel()
+        session, self._session = self._session, None
+        if session is None:
+            return
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await session.close()
+        except Exception as error:  # noqa: BLE001 - classify raises the rest
+            classify(error, self._driver_file)
+            session.abort()
+
+    def _lost(self, serial: int) -> None:
+        """The session `serial` is broken: drop it, end what else was on it, open the next."""
+        if self._session is None or serial != self.serial:
+            return
+        session, self._session = self._session, None
+        session.abort()
+        for flight in self._flights:
+            if flight.session == serial:
+                flight.end(RESET)
+        self._reopen()
+
+    def _reopen(self) -> None:
+        if self._reopening is None or self._reopening.done():
+            self._reopening = self._tasks.create_task(self._reopened())
+
+    async def _reopened(self) -> None:
+        first, longest = BACKOFF_SECONDS
+        for attempt in count():
+            wait = min(longest, first * 2 ** min(attempt, 16))
+            await asyncio.sleep(wait * self._jitter.uniform(0.5, 1.0))
+            if not await self.open(REOPEN_SECONDS):
+                return
+
+
+def _performing(
+    session: Session, step: Step, op: str, deadline_seconds: float
+) -> Coroutine[None, None, Reply]:
+    if isinstance(step, Abandon):
+        return _abandoning(session, step.action, step.after_ms, op, deadline_seconds)
+    return session.perform(step, op=op, deadline_seconds=deadline_seconds)
+
+
+async def _abandoning(
+    session: Session, action: Action, after_ms: float, op: str, deadline_seconds: float
+) -> Reply:
+    """Perform the action, unless it is not answered within `after_ms`: then raise _Abandoned."""
+    limit = asyncio.timeout(after_ms / 1e3)
+    try:
+        async with limit:
+            return await session.perform(action, op=op, deadline_seconds=deadline_seconds)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise _Abandoned from None

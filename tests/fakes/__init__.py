@@ -1,0 +1,1 @@
+"""Fakes for the fake-lab ring; each passes the same conformance suite as the real thing."""
