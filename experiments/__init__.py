@@ -1,0 +1,1 @@
+"""The experiments: one module each, found by name; `experiment(setup)` is the story as data."""

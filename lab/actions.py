@@ -31,7 +31,7 @@ class List:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Ask for work of a `kind` (`query`, `cpu`, `memory`, ...); `amount_ms` is how long it would take alone."""
+    """Ask for work of a `kind` (`query`, `cpu`, ...) that would take `amount_ms` on its own."""
 
     kind: str
     amount_ms: int
@@ -68,7 +68,7 @@ class Raw:
 
 @dataclass(frozen=True, slots=True)
 class Abandon:
-    """Start `action`, then drop the connection without a word after `after_ms` (the lab's own doing).
+    """Start `action`, then drop the connection without a word after `after_ms`.
 
     No driver sees this: the tenant client performs the inner action and aborts the session.
     """
@@ -85,5 +85,5 @@ Step = Action | Abandon
 
 
 def name_of(step: Step) -> str:
-    """The name that events and reports use, as in `write`; an abandoned action keeps its own name."""
+    """The name in events and reports, as in `write`; an abandoned action keeps its own name."""
     return type(step.action if isinstance(step, Abandon) else step).__name__.lower()

@@ -1,4 +1,4 @@
-"""The lab's exception tree: every error knows its exit code and says what, where and how to mend it.
+"""The lab's exception tree: every error has an exit code and says what, where and how to mend it.
 
     LabError                exit 4  the lab itself failed: engine, image, start, heal, probe
       UsageError            exit 2  an unknown name, an invalid file or option
@@ -9,6 +9,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from enum import IntEnum
 
 
@@ -34,7 +36,7 @@ _MEANINGS = {
     ExitCode.HELD: "every verdict HELD, on enough evidence",
     ExitCode.VIOLATED: "a claim was VIOLATED",
     ExitCode.USAGE: "usage: unknown name, invalid file or option",
-    ExitCode.UNKNOWN: "UNKNOWN: too little evidence, fault not confirmed, generator late, host too noisy",
+    ExitCode.UNKNOWN: "UNKNOWN: too little evidence, fault not felt, generator late, noisy host",
     ExitCode.LAB_FAILED: "the lab failed: engine, image, start, heal, probe",
     ExitCode.RESIDUE: "something was left behind, and is named",
     ExitCode.INTERRUPTED: "interrupted (SIGINT), after healing",
@@ -74,6 +76,23 @@ class LabError(Exception):
         place = f"{self.where}: " if self.where else ""
         advice = f" ({self.mend})" if self.mend else ""
         return f"{place}{self.what}{advice}"
+
+
+@contextmanager
+def one_line() -> Generator[None]:
+    """Task groups wrap what goes wrong in groups; out of this comes the one LabError that matters.
+
+    A group without any LabError is a bug of the lab and leaves as it is.
+    """
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        found = group.subgroup(LabError)
+        while isinstance(found, BaseExceptionGroup):
+            found = found.exceptions[0]
+        if found is None:
+            raise
+        raise found from group
 
 
 class UsageError(LabError):

@@ -1,4 +1,4 @@
-"""An experiment is a plain value: a claim, who does what, the phases of the story, and who judges."""
+"""An experiment is a plain value: a claim, who does what, the phases of a story, and who judges."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ HEAL_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Toxic:
-    """A toxic on a link, in Toxiproxy's words: `stream` is `upstream` (to the server) or `downstream`."""
+    """A toxic on a link, in Toxiproxy's words: `upstream` is the stream to the server."""
 
     name: str
     type: str
@@ -60,10 +60,6 @@ class Links(Protocol):
         """Refuse (False) or accept (True) connections; disabling closes the open ones."""
         ...
 
-    async def counters(self) -> dict[str, float]:
-        """Bytes carried so far, by `link.<name>.up_bytes` and `link.<name>.down_bytes`."""
-        ...
-
 
 class Containers(Protocol):
     """The run's own containers, by service name; nothing else can be reached through this."""
@@ -73,7 +69,7 @@ class Containers(Protocol):
         ...
 
     async def kill_process(self, process: AgentProcess, signal: int) -> None:
-        """Signal exactly this process; one that is gone (or whose pid is another's now) is left alone."""
+        """Signal exactly this process; one that is gone, or whose pid is reused, is left alone."""
         ...
 
     async def kill(self, service: str, signal: int) -> None:
@@ -96,7 +92,7 @@ class Lab:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What was seen in a stretch of time: the operations due in it and the growth of the counters."""
+    """What was seen in a stretch of time: the operations due in it, the growth of counters."""
 
     seconds: float
     ops: Sequence[Op]
@@ -113,7 +109,7 @@ class Effect:
 
 
 class Fault(Protocol):
-    """The unit of chaos; implementations are frozen slotted dataclasses whose fields are the schema."""
+    """The unit of chaos: frozen slotted dataclasses implement it, their fields are the schema."""
 
     kind: ClassVar[str]
 
@@ -135,6 +131,11 @@ class Fault(Protocol):
         ...
 
 
+def name_of(fault: Fault) -> str:
+    """The fault's name in journal and report, as in `latency on link redis`."""
+    return f"{fault.kind} on {fault.target}"
+
+
 def settings(fault: Fault) -> dict[str, Any]:
     """The fault's fields, as the journal keeps them; `kind(**settings)` rebuilds it."""
     instance: DataclassInstance = fault  # type: ignore[assignment]
@@ -142,9 +143,11 @@ def settings(fault: Fault) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def applied(fault: Fault, lab: Lab, journal: Journal, *, epoch_ns: int) -> AsyncGenerator[None]:
+async def applied(
+    fault: Fault, lab: Lab, journal: Journal, *, epoch_ns: int
+) -> AsyncGenerator[None]:
     """Hold `fault` in place for the body. Heals whatever happens; a failed heal raises LabError."""
-    name = f"{fault.kind} on {fault.target}"
+    name = name_of(fault)
     journal.append(
         Injecting(
             fault=name, kind=fault.kind, settings=settings(fault), at_ns=monotonic_ns() - epoch_ns

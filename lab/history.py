@@ -16,7 +16,6 @@ import msgspec
 
 from lab.journal import Entered, Event, Opened
 
-
 E = TypeVar("E", bound=Event)
 
 
@@ -31,10 +30,10 @@ class Outcome(StrEnum):
 class Op(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One logical operation of one tenant, from the moment it was due until it was over.
 
-    id: unique in the run and the same for the same seed; session: serial of the tenant's connection.
-    due_ns: when the schedule wanted it; sent_ns: when it was sent (0: never); done_ns: when it ended.
-    error: empty when OK; else its class: `refused: ...`, `dropped` (too much in flight, never sent),
-    `not connected`, `timeout`, `reset`, `abandoned`, `censored` (unfinished at the end of the run).
+    id: unique in the run, the same for the same seed; session: serial of the tenant's connection.
+    due_ns: when the schedule wanted it; sent_ns: when it was sent (0: never); done_ns: when it
+    ended. error: empty when OK; else its class: `refused: ...`, `dropped` (too many in flight,
+    never sent), `not connected`, `timeout`, `reset`, `abandoned`, `censored` (unfinished at the end).
     sent: the value or key that was sent; received: every byte of text that came back.
     """
 
@@ -54,7 +53,7 @@ class Op(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def latency_ms(self) -> float:
-        """From due to done; infinite unless OK, for failing fast must not look like an improvement."""
+        """From due to done; infinite unless OK: failing fast must not look like an improvement."""
         if self.outcome is not Outcome.OK:
             return float("inf")
         return (self.done_ns - self.due_ns) / 1e6
@@ -88,5 +87,5 @@ class History:
 
 
 def history(ops: Iterable[Op], events: Iterable[Event]) -> History:
-    """A history with its operations in due order (ties by id, so that it is the same every time)."""
+    """A history with its operations in due order; ties by id, so it is the same every time."""
     return History(tuple(sorted(ops, key=lambda op: (op.due_ns, op.id))), tuple(events))

@@ -1,4 +1,4 @@
-"""The run's append-only journal: one JSON line an event, written before the thing it tells of matters.
+"""The run's append-only journal: one JSON line an event, written before it matters.
 
 The journal is the only link between a run and everything after it: verdicts, re-judging, healing.
 `at_ns` is monotonic and relative to the run's epoch. Undo records (`Injecting`, `Created`) are on
@@ -57,7 +57,7 @@ class Left(msgspec.Struct, frozen=True, tag="left", kw_only=True):
 
 
 class Injecting(msgspec.Struct, frozen=True, tag="injecting", kw_only=True):
-    """The undo record, flushed to disk before the fault is injected. `settings` rebuilds the fault."""
+    """The undo record, on disk before the fault is injected; `settings` rebuilds the fault."""
 
     fault: str
     kind: str
@@ -92,7 +92,7 @@ class Healed(msgspec.Struct, frozen=True, tag="healed", kw_only=True):
 
 
 class Created(msgspec.Struct, frozen=True, tag="created", kw_only=True):
-    """Something of this run exists outside the engine's labels: `process` (pid:start time), `file`."""
+    """Something of this run that has no engine label: a `process` (pid:start time), a `file`."""
 
     kind: str
     name: str
@@ -139,7 +139,7 @@ Event = (
 
 
 class Journal:
-    """Appends events to `<folder>/journal.jsonl`; `durable=True` reaches the disk before it returns."""
+    """Appends events to `<folder>/journal.jsonl`; `durable=True` waits for the disk."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -170,7 +170,10 @@ class Journal:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -178,15 +181,17 @@ class Journal:
 def read(folder: Path) -> tuple[Event, ...]:
     """All events of a run, in order.
 
-    A last line without its newline is a write cut short by a kill and is left out; anything else that
-    does not decode raises LabError with the line's number.
+    A last line without its newline is a write cut short by a kill and is left out; anything else
+    that does not decode raises LabError with the line's number.
     """
     path = folder / FILE_NAME
     try:
         data = path.read_bytes()
     except OSError as error:
         raise LabError(
-            f"no journal to read: {error.strerror}", where=str(path), mend="`lab runs` lists the runs"
+            f"no journal to read: {error.strerror}",
+            where=str(path),
+            mend="`lab runs` lists the runs",
         ) from error
     decode = msgspec.json.Decoder(Event).decode
     events: list[Event] = []

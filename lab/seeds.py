@@ -1,7 +1,7 @@
 """Named random streams: one seed, and a generator of its own for everything that draws.
 
 A stream depends on the seed and its name only, so removing one event of a schedule leaves every
-other event as it was (the rule that makes schedules minimisable; see Jepsen's and Hypothesis' lore).
+other event as it was: the rule that makes schedules minimisable.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What a system under test is to the lab: a folder (`stack.yaml` with an `x-lab` block) and a driver.
+"""What a system under test is to the lab: a folder with a `stack.yaml`, and a driver.
 
-The driver is the only code that knows the system's protocol. It is loaded through the stack file and
-runs outside the containers; `lab/stack.py` starts what it talks to and gives it a `Site`.
+The driver is the only code that knows the system's protocol. It is loaded through the stack file
+and runs outside the containers; `lab/stack.py` starts what it talks to and gives it a `Site`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ __all__ = [
     "Tenant",
     "TenantPlan",
     "View",
+    "actions_of",
 ]
 
 Census = dict[str, tuple[str, ...]]
@@ -66,7 +67,7 @@ class TenantPlan:
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """One provisioned tenant: `name` in the experiment (`quiet-3`), `id` in the system (`t3-quiet-3`).
+    """One provisioned tenant: its `name` in the experiment, as `quiet-3`, its `id` in the system.
 
     canary_key signs the canaries in everything it writes; secrets are the driver's own business
     (passwords, tokens) and never reach a journal or a report.
@@ -81,7 +82,7 @@ class Tenant:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An action that happened: `value` is what was asked for (if anything), `raw` all text received."""
+    """An action that happened: `value` is what was asked for, `raw` all text received."""
 
     value: str | None = None
     raw: str = ""
@@ -159,7 +160,7 @@ class Driver(Protocol):
 
 
 DriverFactory = Callable[[Site], Driver]
-"""What `driver.py` defines under the name `driver`."""
+"""What `driver.py` defines under the name `driver`. It only builds: addresses are used later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,3 +175,9 @@ class View:
     def links_of(self, *kinds: str) -> tuple[str, ...]:
         """The names of the links of these kinds (`postgres`, `redis`, `http`), in file order."""
         return tuple(name for name, kind in self.links.items() if kind in kinds)
+
+
+def actions_of(factory: DriverFactory) -> frozenset[str]:
+    """The names of a driver's actions. Building a driver does no I/O, so no stack is needed."""
+    driver = factory(Site(entrances={}, observers={}, variables={}))
+    return frozenset(kind.__name__.lower() for kind in driver.actions)

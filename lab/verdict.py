@@ -1,4 +1,4 @@
-"""Three-valued verdicts: HELD, UNKNOWN, VIOLATED; the worst wins, and no verdict at all is UNKNOWN."""
+"""Three-valued verdicts: HELD, UNKNOWN, VIOLATED; the worst wins, and none at all is UNKNOWN."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     verifier: its short name, as in `latency`; claim: the sentence that was judged.
     reason: why this status, in words, with the numbers that decided.
-    measured: the estimates, with units in the names (`p95_ratio`, `ratio_lower`, `recovery_seconds`).
+    measured: the estimates, with units in the names (`p95_ratio`, `recovery_seconds`).
     exposures: the denominators (`reads`, `pairs`): how often the claim could have been broken.
-    evidence: at most a few lines that show a violation (or what is missing for UNKNOWN).
+    evidence: at most a few lines that show a violation, or what is missing for UNKNOWN.
     requirements: ids of `requirements.md` and OWASP ASVS that the claim answers.
     """
 

@@ -30,7 +30,7 @@ class Cohort:
 class Workload:
     """What every tenant of a cohort does: open loop, Poisson arrivals at `per_second` each.
 
-    in_flight_max bounds a tenant's unfinished actions; what is due beyond it is recorded as dropped.
+    in_flight_max bounds a tenant's unfinished actions; what is due beyond is dropped, and counted.
     actions names what the behaviour yields, so that fitness can be told before anything starts.
     """
 

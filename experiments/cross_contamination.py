@@ -1,0 +1,45 @@
+"""Nobody ever sees another tenant's data, also while the stores are slow and requests are cut off.
+
+Every value written carries an unforgeable canary. Tenants use the same key names, hang up in the
+middle of answers, and the stores answer late: the mix that made redis-py hand replies to the wrong
+caller in March 2023. The tolerance is exactly 0.
+"""
+
+from __future__ import annotations
+
+from experiments._tenants import restless
+from faults.network import Latency
+from lab.actions import List, Read, Write
+from lab.experiment import Experiment, Phase, Setup
+from lab.system import Ability
+from lab.verifiers import cleanup, confirmed, isolation, measurement, routing
+from lab.workload import Cohort, Workload
+
+DELAY_MS, JITTER_MS = 40, 20
+
+
+def experiment(setup: Setup) -> Experiment:
+    """The story for this setup: calm, slow stores, calm again."""
+    everyone = Cohort("tenant", setup.tenants or 10)
+    work = Workload(everyone.name, restless, 80.0 / everyone.size, frozenset({Write, Read, List}))
+    slow = tuple(
+        Latency(link, DELAY_MS, JITTER_MS) for link in setup.system.links_of("redis", "postgres")
+    )
+    return Experiment(
+        claim="No byte of one tenant ever reaches another.",
+        cohorts=(everyone,),
+        workloads=(work,),
+        phases=(
+            Phase("calm", setup.pick(quick=4, standard=10, full=30, stress=60)),
+            Phase("slow stores", setup.pick(quick=10, standard=40, full=120, stress=300), slow),
+            Phase("calm again", setup.pick(quick=4, standard=10, full=30, stress=60)),
+        ),
+        verifiers=(
+            isolation.no_foreign_canaries(reads_min=200),
+            routing.every_message_is_answered(),
+            confirmed.every_fault_bit(),
+            measurement.generator_was_on_time(),
+            cleanup.nothing_left(),
+        ),
+        abilities=frozenset({Ability.CENSUS, Ability.STORES}),
+    )

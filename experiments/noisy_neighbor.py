@@ -1,0 +1,73 @@
+"""One tenant floods the backend with heavy work; its neighbours' p95 must grow by less than 10 %.
+
+Nine quiet tenants write and read notes at an even pace; the tenth asks for heavy queries far
+beyond any fair share. First the flood is switched on and off in short blocks of random order, which
+decides the 10 % question in spite of a noisy host; then it stays on, for what shows only with time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from random import Random
+
+from experiments._tenants import notes
+from lab.actions import Read, Step, Work, Write
+from lab.experiment import Experiment, Phase, Setup
+from lab.stats.paired import PairedBlocks
+from lab.system import Ability, Tenant
+from lab.verifiers import cleanup, confirmed, isolation, latency, measurement, recovery
+from lab.workload import Cohort, Workload
+
+QUIET_PER_SECOND = 135.0
+FLOOD_PER_SECOND = 100.0
+QUERY_MS = 40
+
+
+def flood(tenant: Tenant, rng: Random) -> Iterator[Step]:
+    """Queries that take as much of the database as one message can ask for."""
+    while True:
+        yield Work("query", QUERY_MS)
+
+
+def experiment(setup: Setup) -> Experiment:
+    """The story for this setup; `tenants` counts the noisy one."""
+    quiet, noisy = Cohort("quiet", (setup.tenants or 10) - 1), Cohort("noisy", 1)
+    quick = setup.profile == "quick"
+    design = PairedBlocks(looks=(16, 32) if quick else (20, 40, 60))
+    calm_seconds = setup.pick(quick=5, standard=8, full=30, stress=30)
+    chat = Workload(quiet.name, notes, QUIET_PER_SECOND / quiet.size, frozenset({Write, Read}))
+    noise = Workload(noisy.name, flood, FLOOD_PER_SECOND, frozenset({Work}))
+    return Experiment(
+        claim="A flooding tenant costs its neighbours under 10 % of p95 latency.",
+        cohorts=(quiet, noisy),
+        workloads=(chat,),
+        phases=(
+            Phase("warm-up", 2),
+            Phase("baseline", calm_seconds),
+            Phase("attack", design.seconds, joined_by=(noise,), paired=design),
+            Phase(
+                "sustained",
+                setup.pick(quick=8, standard=60, full=120, stress=300),
+                joined_by=(noise,),
+            ),
+            Phase("recovery", calm_seconds),
+        ),
+        verifiers=(
+            latency.neighbours_keep_their_p95(
+                design,
+                phase="attack",
+                of=quiet.name,
+                sustained=("baseline", "sustained", "recovery"),
+            ),
+            isolation.no_foreign_canaries(),
+            recovery.settles_within(
+                4.0 if quick else 6.0, before="baseline", after="recovery", of=quiet.name
+            ),
+            confirmed.the_flood_was_real(
+                cohort=noisy.name, phase="sustained", per_second_min=FLOOD_PER_SECOND / 2
+            ),
+            measurement.generator_was_on_time(),
+            cleanup.nothing_left(),
+        ),
+        abilities=frozenset({Ability.CENSUS}),
+    )

@@ -1,0 +1,47 @@
+"""Faults on one tenant: what its own side, or its own agent, can suffer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from signal import SIGKILL
+from typing import ClassVar
+
+from lab.errors import LabError
+from lab.fault import Effect, Lab, Window
+
+
+@dataclass(frozen=True, slots=True)
+class CrashAgent:
+    """SIGKILL of one tenant's agent process. The platform has to notice and start another.
+
+    tenant: the logical name, as in `target-0`.
+    """
+
+    tenant: str
+    kind: ClassVar[str] = "crash_agent"
+
+    @property
+    def target(self) -> str:
+        """Whose agent dies."""
+        return f"agent of {self.tenant}"
+
+    async def inject(self, lab: Lab) -> None:
+        """Find the agent in the process table and kill it. Raises LabError when there is none."""
+        found = (await lab.containers.agents()).get(lab.tenants[self.tenant])
+        if found is None:
+            raise LabError(
+                "no such process in the table",
+                where=self.target,
+                mend="see `lab logs` for the agents",
+            )
+        await lab.containers.kill_process(found, SIGKILL)
+
+    async def heal(self, lab: Lab) -> None:
+        """Nothing to undo: coming back is the platform's own duty, and is judged."""
+
+    def effect(self, before: Window, during: Window) -> Effect:
+        """Confirmed when the process that ran before is gone or is another one now."""
+        name = f"agent.{self.tenant}.started"
+        changed = during.counters.get(name, 0.0)
+        how = "its start time changed" if changed else "the same process still runs"
+        return Effect(changed != 0, how, {"start_time_change_ticks": changed})

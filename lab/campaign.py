@@ -1,0 +1,200 @@
+"""Performs one or several experiments on one stack: engine, images, lease, stack, runs, clean-up.
+
+Everything outside a single story is here: what has to exist before it, and the proof that nothing
+of it is left afterwards.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic, monotonic_ns
+
+from anyio import to_thread
+
+from lab import catalog, engine, healer, images, stackfile
+from lab.catalog import Entry
+from lab.errors import LabError, UsageError, one_line
+from lab.experiment import Experiment, Profile, Setup
+from lab.history import Op
+from lab.images import ImageNeed
+from lab.journal import Closed, Journal, Opened
+from lab.judging import EVENTS_FILE, Judged, judge
+from lab.load import events
+from lab.run import Ground, View, perform
+from lab.stack import Stack, standing
+from lab.stackfile import SystemFile
+from lab.stackplan import TOXIPROXY_IMAGE
+from lab.system import DriverFactory, actions_of
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the person asked for. `names` are experiments, all performed on one stack."""
+
+    names: tuple[str, ...]
+    profile: Profile
+    seed: int
+    system: Path
+    tenants: int = 0
+    mode: str = ""
+    defects: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A request that was found to make sense: nothing has been started yet."""
+
+    request: Request
+    system: SystemFile
+    driver: DriverFactory
+    stories: tuple[tuple[Entry, Experiment], ...]
+    mode: str
+    run: str
+
+    @property
+    def cohorts(self) -> tuple[str, ...]:
+        """The cohorts of all stories, each once: every one gets its own way in."""
+        names = [c.name for _, story in self.stories for c in story.cohorts]
+        return tuple(dict.fromkeys(names))
+
+
+def plan(request: Request) -> Plan:
+    """Check everything that can be checked without an engine. Raises UsageError."""
+    entries = [catalog.experiment(name) for name in request.names]
+    system = stackfile.load(request.system)
+    mode = system.chosen_mode(request.mode)
+    system.chosen_defects(request.defects)
+    driver = stackfile.load_driver(system.driver)
+    setup = Setup(request.profile, request.seed, system.view(actions_of(driver)), request.tenants)
+    stories = tuple((entry, entry.build(setup)) for entry in entries)
+    for entry, story in stories:
+        if missing := story.lacks(setup.system):
+            raise UsageError(
+                f"{entry.name} needs what system {system.name} has not: {', '.join(missing)}",
+                where=str(request.system),
+                mend=f"what applies here: {', '.join(fitting(request.system)) or 'nothing yet'}",
+            )
+    return Plan(request, system, driver, stories, mode, run_id())
+
+
+def fitting(folder: Path) -> tuple[str, ...]:
+    """The names of all experiments that the system in `folder` has everything for."""
+    system = stackfile.load(folder)
+    view = system.view(actions_of(stackfile.load_driver(system.driver)))
+    setup = Setup(Profile.QUICK, 0, view)
+    return tuple(e.name for e in catalog.experiments().values() if not e.build(setup).lacks(view))
+
+
+def run_id() -> str:
+    """A new run's id: when, and 24 random bits."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+
+
+async def prepare(systems: Sequence[SystemFile], say: Callable[[str], None]) -> None:
+    """Make sure of the engine and of every image these systems and the lab need."""
+    await to_thread.run_sync(engine.ensure, say)
+    needs = [ImageNeed(tag, build) for system in systems for tag, build in system.images()]
+    await images.ensure([*needs, ImageNeed(TOXIPROXY_IMAGE, None)], say)
+    for name in await to_thread.run_sync(healer.sweep_orphans):
+        say(f"swept what a killed run left: {name}")
+
+
+@asynccontextmanager
+async def stood_up(what: Plan, folder: Path, view: View) -> AsyncGenerator[Stack]:
+    """The stack under a lease: when the lab dies, the healer takes it down."""
+    async with (
+        healer.Lease(what.run, folder),
+        standing(
+            what.system,
+            run=what.run,
+            folder=folder,
+            cohorts=what.cohorts,
+            defects=what.request.defects,
+            mode=what.mode,
+            say=view.say,
+        ) as stack,
+    ):
+        yield stack
+
+
+async def conduct(
+    what: Plan, view: View, told: Callable[[Judged], None] = lambda _: None
+) -> tuple[Judged, ...]:
+    """Perform every story of the plan on one stack; each gets a folder, verdicts and a report.
+
+    told: called with each story's result as soon as it is known. Raises LabError when the lab fails
+    outside a story; a failure inside one is in its result, and ends the campaign.
+    """
+    folder = RUNS / what.run
+    folder.mkdir(parents=True, exist_ok=True)
+    began = monotonic()
+    await prepare([what.system], view.say)
+    prepared = monotonic() - began
+    results: list[Judged] = []
+    async with stood_up(what, folder, view) as stack:
+        timings = (("prepare", prepared), *stack.timings.items())
+        for entry, story in what.stories:
+            own = folder if len(what.stories) == 1 else folder / entry.name
+            result = await _one(what, entry, story, stack, own, view)
+            results.append(replace(result, timings=timings))
+            told(results[-1])
+            if result.error:
+                break
+        await stack.logs(folder / "logs")
+    residue = await to_thread.run_sync(healer.residue, what.run)
+    if residue:
+        results[-1] = replace(results[-1], residue=tuple(residue))
+    return tuple(results)
+
+
+async def _one(
+    what: Plan, entry: Entry, story: Experiment, stack: Stack, folder: Path, view: View
+) -> Judged:
+    """Perform one story and judge it from what it wrote."""
+    opened = _opened(what, entry, story)
+    ground = Ground(stack.site, stack.links, stack.containers, what.system.driver, what.driver)
+    with Journal(folder) as journal:
+        journal.append(opened, durable=True)
+        ops: list[Op] = []
+        error = ""
+        try:
+            with one_line():
+                await perform(story, opened, ground, journal, view, ops)
+        except LabError as problem:
+            error = str(problem)
+        finally:
+            events.write(folder / EVENTS_FILE, ops)
+        journal.append(Closed(at_ns=monotonic_ns() - opened.epoch_ns, error=error), durable=True)
+    return await to_thread.run_sync(judge, folder)
+
+
+def _opened(what: Plan, entry: Entry, story: Experiment) -> Opened:
+    """The journal's first line."""
+    view = what.system.view(actions_of(what.driver))
+    return Opened(
+        run=what.run,
+        experiment=entry.name,
+        seed=what.request.seed,
+        epoch_ns=monotonic_ns(),
+        wall=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        profile=what.request.profile,
+        mode=what.mode,
+        system=what.system.name,
+        tenants=what.request.tenants,
+        defects=what.request.defects,
+        links=dict(view.links),
+        abilities=tuple(sorted(view.abilities)),
+        actions=tuple(sorted(view.actions)),
+    )
+
+
+def runs() -> Sequence[Path]:
+    """The folders of all runs that have a journal, newest first."""
+    return sorted((p.parent for p in RUNS.glob("*/**/journal.jsonl")), reverse=True)

@@ -1,0 +1,303 @@
+"""The interpreter: performs an experiment on a standing stack and writes the journal.
+
+The order is always the same: census, provision, connect, the phases, drain, retire, census.
+Whatever happens, faults heal and the generator ends; after an error the stack is taken down with
+its tenants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic_ns
+from typing import Protocol
+
+import msgspec
+from anyio import CancelScope, fail_after, move_on_after, sleep, sleep_until
+from anyio import current_time as loop_time
+
+from lab.canary import run_key
+from lab.errors import LabError
+from lab.experiment import Experiment, Phase
+from lab.fault import AgentProcess, Containers, Fault, Lab, Links, Window, applied, name_of
+from lab.history import Op
+from lab.journal import Confirmed, Entered, Journal, Left, Opened, Sampled
+from lab.load.generator import Generator, generating
+from lab.load.wire import GeneratorPlan, Health, PhasePlan
+from lab.stats.paired import live_judgement
+from lab.system import Ability, Census, Driver, DriverFactory, Site, Tenant, TenantPlan
+from lab.verdict import Status
+
+PROVISION_SECONDS = 60.0
+RETIRE_SECONDS = 30.0
+SETTLE_SECONDS = 5.0
+"""What a tenant leaves has to be given back within this time after its last connection closed."""
+LEAD_SECONDS = 0.1
+"""A phase's load starts this much later than it is asked for: its schedule is built by then."""
+LATE_OPS_SECONDS = 0.3
+"""A look at the pairs waits this long for the answers of the last block."""
+
+
+class View(Protocol):
+    """Who watches: the terminal's live table, plain lines, or nobody."""
+
+    def say(self, line: str) -> None:
+        """One line of progress."""
+        ...
+
+    def phase(self, name: str, seconds: float) -> None:
+        """A phase begins and takes at most `seconds`."""
+        ...
+
+    def ops(self, batch: Sequence[Op]) -> None:
+        """Operations that just ended."""
+        ...
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What a run stands on: a standing stack and the way to talk to it."""
+
+    site: Site
+    links: Links
+    containers: Containers
+    driver_path: Path
+    driver: DriverFactory
+
+
+async def perform(
+    experiment: Experiment,
+    opened: Opened,
+    ground: Ground,
+    journal: Journal,
+    view: View,
+    ops: list[Op],
+) -> None:
+    """Perform the whole story: events go to the journal, operations are appended to `ops`.
+
+    `ops` is the caller's, so that what was seen survives a failure. The journal's `opened` line is
+    already written. Raises LabError when the lab or the stack fails.
+    """
+    run = _Run(experiment, opened, ground, journal, view, ops)
+    driver = ground.driver(ground.site)
+    try:
+        await run.story(driver)
+    finally:
+        with CancelScope(shield=True), move_on_after(SETTLE_SECONDS):
+            await driver.close()
+
+
+class _Run:
+    """One performance: holds what every step needs, so that the steps stay short."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        opened: Opened,
+        ground: Ground,
+        journal: Journal,
+        view: View,
+        ops: list[Op],
+    ) -> None:
+        self.experiment, self.opened, self.ground = experiment, opened, ground
+        self.journal, self.view, self.collected = journal, view, ops
+        self.tenants: tuple[Tenant, ...] = ()
+
+    @property
+    def now_ns(self) -> int:
+        """Monotonic nanoseconds since the run's epoch."""
+        return monotonic_ns() - self.opened.epoch_ns
+
+    async def story(self, driver: Driver) -> None:
+        """Everything between the first and the last census."""
+        before = await self.census(driver)
+        self.sample("census before", items=before)
+        await self.provision(driver)
+        await self.phases()
+        await self.give_back(driver, before)
+
+    async def provision(self, driver: Driver) -> None:
+        """Create the tenants and note their ids (never their secrets) in the journal."""
+        cohorts = {name: c.name for c in self.experiment.cohorts for name in c.tenants}
+        plan = TenantPlan(cohorts, prefix=_prefix(self.opened.run), seed=self.opened.seed)
+        try:
+            with fail_after(PROVISION_SECONDS):
+                made = await driver.provision(plan)
+        except (OSError, RuntimeError) as error:
+            raise LabError(f"no tenants: {error}", where=str(self.ground.driver_path)) from error
+        key = run_key(self.opened.seed, self.opened.experiment)
+        self.tenants = tuple(
+            Tenant(t.name, t.id, t.cohort, canary_key=key, secrets=t.secrets) for t in made
+        )
+        self.sample("tenants", items={t.name: (t.id,) for t in self.tenants})
+
+    async def phases(self) -> None:
+        """Connect everybody, play every phase in turn, and drain."""
+        joined = (w for phase in self.experiment.phases for w in phase.joined_by)
+        plan = GeneratorPlan(
+            driver=self.ground.driver_path,
+            site=self.ground.site,
+            tenants=self.tenants,
+            seed=self.opened.seed,
+            epoch_ns=self.opened.epoch_ns,
+            workloads=(*self.experiment.workloads, *joined),
+        )
+        async with generating(plan, on_ops=self.keep, journal=self.journal) as generator:
+            connected = await generator.connect()
+            if connected.failed:
+                raise LabError(
+                    f"{len(connected.failed)} of {len(self.tenants)} tenants cannot connect:"
+                    f" {connected.failed[0]}",
+                    mend="`lab logs` shows the services' own words",
+                )
+            calm = Window(1.0, (), {})
+            for phase in self.experiment.phases:
+                calm = await self.play(phase, generator, calm)
+            deadline = max(w.deadline_seconds for w in self.experiment.workloads)
+            health = await generator.finish(drain_seconds=deadline)
+        self.sample("generator", values=_values(health))
+
+    async def play(self, phase: Phase, generator: Generator, before: Window) -> Window:
+        """One phase, with its faults held for all of it; returns what was seen in it."""
+        self.view.phase(phase.name, phase.seconds)
+        self.journal.append(Entered(phase=phase.name, at_ns=self.now_ns))
+        lab = Lab(self.ground.links, self.ground.containers, {t.name: t.id for t in self.tenants})
+        counters = await self.counters()
+        async with AsyncExitStack() as faults:
+            for fault in phase.faults:
+                await faults.enter_async_context(
+                    applied(fault, lab, self.journal, epoch_ns=self.opened.epoch_ns)
+                )
+            start_ns = self.now_ns
+            why = await self.load(phase, generator)
+            seen = await self.window(phase, start_ns, counters)
+            for fault in phase.faults:
+                self.confirm(fault, before, seen)
+        self.journal.append(Left(phase=phase.name, at_ns=self.now_ns, why=why))
+        return seen
+
+    async def load(self, phase: Phase, generator: Generator) -> str:
+        """Offer the phase's load until it ends or is decided; says why it ended."""
+        design, seed = phase.paired, self.opened.seed
+        workloads = (*self.experiment.workloads, *phase.joined_by)
+        joined = range(len(self.experiment.workloads), len(workloads))
+        gates = {index: design.gate(seed) for index in joined} if design else {}
+        start, start_ns = loop_time() + LEAD_SECONDS, monotonic_ns() + int(LEAD_SECONDS * 1e9)
+        await generator.play(PhasePlan(phase.name, start_ns, phase.seconds, workloads, gates))
+        self.journal.append(
+            Sampled(probe=f"load {phase.name}", at_ns=start_ns - self.opened.epoch_ns)
+        )
+        if design is None:
+            await sleep_until(start + phase.seconds)
+            return "time"
+        quiet = {w.cohort for w in self.experiment.workloads} - {w.cohort for w in phase.joined_by}
+        for look, at_seconds in zip(design.looks, design.look_seconds(), strict=True):
+            await sleep_until(start + at_seconds + LATE_OPS_SECONDS)
+            seen = [op for op in self.collected if op.phase == phase.name and op.cohort in quiet]
+            since_ns = start_ns - self.opened.epoch_ns
+            status = live_judgement(design, seed, seen, since_ns=since_ns, pairs=look)
+            if status is not Status.UNKNOWN or look == design.looks[-1]:
+                await generator.cut(phase.name)
+                return f"{status} after {look} pairs"
+            self.view.say(f"{phase.name}: not decided after {look} pairs, going on")
+        return "time"
+
+    async def window(self, phase: Phase, start_ns: int, counters: dict[str, float]) -> Window:
+        """What was seen since `start_ns`: the operations due in it, the growth of counters."""
+        grown = {k: v - counters.get(k, 0.0) for k, v in (await self.counters()).items()}
+        ops = tuple(op for op in self.collected if op.phase == phase.name and op.due_ns >= start_ns)
+        return Window(max((self.now_ns - start_ns) / 1e9, 1e-3), ops, grown)
+
+    def confirm(self, fault: Fault, before: Window, during: Window) -> None:
+        """Ask the fault whether it bit, and say so in the journal."""
+        effect = fault.effect(before, during)
+        self.journal.append(
+            Confirmed(
+                fault=name_of(fault), bit=effect.bit, how=effect.how, observed=dict(effect.observed)
+            )
+        )
+
+    async def counters(self) -> dict[str, float]:
+        """The start time of every agent's process, in ticks; 0 for one that is gone."""
+        names = {t.id: t.name for t in self.tenants}
+        agents = await self.agents()
+        started = {f"agent.{name}.started": 0.0 for name in names.values()}
+        running = {
+            f"agent.{names[id_]}.started": float(a.started)
+            for id_, a in agents.items()
+            if id_ in names
+        }
+        return started | running
+
+    async def agents(self) -> dict[str, AgentProcess]:
+        """The tenants' agents in the process table; none where the system has no such processes."""
+        if Ability.AGENTS not in self.opened.abilities:
+            return {}
+        return await self.ground.containers.agents()
+
+    async def census(self, driver: Driver) -> Census:
+        """The driver's census, and the agents the process table shows."""
+        agents = tuple(sorted(await self.agents()))
+        return {**await driver.census(), "agents": agents}
+
+    async def give_back(self, driver: Driver, before: Census) -> None:
+        """Retire the tenants and take the last census once nothing changes any more.
+
+        Agents are read before the tenants are retired: they have to end because their tenant left,
+        not because it was deleted.
+        """
+        agents = await self.settled_agents(before["agents"])
+        with fail_after(RETIRE_SECONDS):
+            await driver.retire(self.tenants)
+            until = loop_time() + SETTLE_SECONDS
+            after = {**await self.census(driver), "agents": agents}
+            while after != before and loop_time() < until:
+                await sleep(0.1)
+                after = {**await self.census(driver), "agents": agents}
+        self.sample("census after", items=after)
+
+    async def settled_agents(self, before: tuple[str, ...]) -> tuple[str, ...]:
+        """The agents once they are as they were before, or after the time for it is over."""
+        until = loop_time() + SETTLE_SECONDS
+        while True:
+            agents = tuple(sorted(await self.agents()))
+            if agents == before or loop_time() >= until:
+                return agents
+            await sleep(0.1)
+
+    def keep(self, batch: Sequence[Op]) -> None:
+        """Take what the generator saw."""
+        self.collected.extend(batch)
+        self.view.ops(batch)
+
+    def sample(
+        self,
+        probe: str,
+        *,
+        items: Census | None = None,
+        values: dict[str, float] | None = None,
+    ) -> None:
+        """A probe's reading, into the journal."""
+        self.journal.append(
+            Sampled(probe=probe, at_ns=self.now_ns, items=items or {}, values=values or {})
+        )
+
+
+def _prefix(run: str) -> str:
+    """A short tenant prefix that is this run's own: the random tail of its id."""
+    return "t" + run.rsplit("-", 1)[-1]
+
+
+def _values(health: Health) -> dict[str, float]:
+    """The generator's health as a probe's values, per-phase figures under `<phase>.<name>`."""
+    whole = msgspec.structs.asdict(health)
+    phases: dict[str, Health] = whole.pop("phases")
+    per_phase = {
+        f"{phase}.{name}": float(value)
+        for phase, own in phases.items()
+        for name, value in msgspec.structs.asdict(own).items()
+        if name != "phases"
+    }
+    return {name: float(value) for name, value in whole.items()} | per_phase

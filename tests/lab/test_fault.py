@@ -1,0 +1,97 @@
+"""`applied` heals whatever happens, and says so in the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import pytest
+
+from faults.network import Down, Latency, Partition
+from lab.errors import LabError
+from lab.fault import Fault, applied, settings
+from lab.journal import Healed, Injected, Injecting, Journal, read
+from tests.fakes.stack import FakeLinks, fake_lab
+
+FAULTS: list[Callable[[], Fault]] = [
+    lambda: Latency("redis", 50, 10),
+    lambda: Partition("redis"),
+    lambda: Partition("redis", "to"),
+    lambda: Down("postgres"),
+]
+
+
+@pytest.mark.parametrize("make", FAULTS)
+def test_a_fault_is_in_place_for_the_body_and_gone_after_it(
+    make: Callable[[], Fault], tmp_path: Path
+) -> None:
+    async def scene() -> None:
+        lab, links, _ = fake_lab()
+        with Journal(tmp_path) as journal:
+            async with applied(make(), lab, journal, epoch_ns=0):
+                assert not links.quiet
+            assert links.quiet
+
+    anyio.run(scene)
+    assert [type(e) for e in read(tmp_path)] == [Injecting, Injected, Healed]
+
+
+@pytest.mark.parametrize("make", FAULTS)
+def test_a_fault_heals_even_when_cancelled(make: Callable[[], Fault], tmp_path: Path) -> None:
+    async def scene() -> FakeLinks:
+        lab, links, _ = fake_lab()
+        with Journal(tmp_path) as journal, anyio.CancelScope() as scope:
+            async with applied(make(), lab, journal, epoch_ns=0):
+                scope.cancel()
+                await anyio.sleep_forever()
+        return links
+
+    assert anyio.run(scene).quiet
+    assert isinstance(read(tmp_path)[-1], Healed)
+
+
+@pytest.mark.parametrize("make", FAULTS)
+def test_healing_twice_or_without_injecting_is_fine(make: Callable[[], Fault]) -> None:
+    async def scene() -> None:
+        lab, links, _ = fake_lab()
+        await make().heal(lab)
+        await make().inject(lab)
+        await make().heal(lab)
+        await make().heal(lab)
+        assert links.quiet
+
+    anyio.run(scene)
+
+
+@pytest.mark.parametrize("make", FAULTS)
+def test_the_journal_rebuilds_the_fault(make: Callable[[], Fault]) -> None:
+    fault = make()
+    assert type(fault)(**settings(fault)) == fault
+
+
+def test_a_heal_that_fails_is_an_error_of_the_lab_and_journalled(tmp_path: Path) -> None:
+    async def scene() -> None:
+        lab, links, _ = fake_lab()
+        with Journal(tmp_path) as journal:
+            async with applied(Down("redis"), lab, journal, epoch_ns=0):
+                links.broken = True
+
+    with pytest.raises(LabError, match="heal failed"):
+        anyio.run(scene)
+    healed = read(tmp_path)[-1]
+    assert isinstance(healed, Healed)
+    assert "control API" in healed.error
+
+
+def test_the_undo_record_is_written_before_the_act(tmp_path: Path) -> None:
+    async def scene() -> None:
+        lab, links, _ = fake_lab()
+        links.broken = True
+        with Journal(tmp_path) as journal:
+            async with applied(Down("redis"), lab, journal, epoch_ns=0):
+                pass
+
+    with pytest.raises(LabError):
+        anyio.run(scene)
+    assert isinstance(read(tmp_path)[0], Injecting)
