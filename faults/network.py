@@ -147,7 +147,7 @@ def _starved(before: Window, during: Window) -> Effect:
     """
     calm, cut = _answered(before.ops), _answered(during.ops)
     how = f"{calm:.0%} -> {cut:.0%} of {len(during.ops)} operations answered"
-    bit = len(during.ops) >= OPS_MIN and 0 < calm and cut <= calm / 2
+    bit = len(during.ops) >= OPS_MIN and calm > 0 and cut <= calm / 2
     return Effect(bit, how, {"calm_answered_share": calm, "cut_answered_share": cut})
 
 

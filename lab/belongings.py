@@ -1,0 +1,35 @@
+"""What a run has in the engine, and its removal: nothing without this run's label is ever touched.
+
+The sweep is the only thing that removes. The orderly end, a failed start and the healer all use it.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from lab.engineapi import engine
+
+
+def residue(run: str) -> tuple[str, ...]:
+    """What of the run is still in the engine, by kind and name."""
+    with engine() as client:
+        return tuple(str(thing) for thing in client.found(run))
+
+
+def sweep(run: str) -> tuple[str, ...]:
+    """Remove everything that carries this run's label, once; returns what was there.
+
+    Containers go first, side by side, with their anonymous volumes. What is still in use by
+    something that is being removed is left for the next sweep.
+    """
+    with engine() as client, ThreadPoolExecutor(max_workers=8) as pool:
+        there = client.found(run)
+        for kind in ("container", "network", "volume"):
+            list(pool.map(client.remove, [thing for thing in there if thing.kind == kind]))
+        return tuple(str(thing) for thing in there)
+
+
+def runs() -> dict[str, str]:
+    """Run -> folder, for every run in the engine that was not kept on purpose."""
+    with engine() as client:
+        return client.runs()

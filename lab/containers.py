@@ -1,0 +1,151 @@
+"""A run's own containers, by service name; nothing else can be reached through this.
+
+Processes are seen and signalled from inside their container by one short `exec`, so that it works
+wherever the engine runs; a pid counts only together with its start time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from anyio import fail_after, to_thread
+
+from lab.engineapi import Engine
+from lab.errors import LabError
+from lab.fault import AgentProcess
+from lab.stackschema import AgentsBlock
+
+EXEC_SECONDS = 10.0
+"""A look or a signal inside a container takes 50 ms; the engine waits for one without an end."""
+
+_TABLE = 'exec grep -azH "" /proc/[0-9]*/stat /proc/[0-9]*/cmdline 2>/dev/null'
+_KILL = """
+read -r stat < /proc/$1/stat || exit 0
+set -- "$1" "$2" "$3" ${stat##*) }
+[ "$3" = "${23}" ] || exit 0
+kill -"$2" "$1"
+"""
+"""pid, signal, start ticks: field 22 of proc(5) stat is the 20th after the parenthesis."""
+
+_LINE = re.compile(rb"/proc/(\d+)/(stat|cmdline):(.*)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A row of a container's process table. `state` is proc(5)'s letter: Z is a zombie.
+
+    pid: inside the container; started: clock ticks since boot; args: empty for a zombie.
+    """
+
+    pid: int
+    parent: int
+    state: str
+    started: int
+    command: str
+    args: tuple[str, ...]
+
+
+class RunContainers:
+    """The `Containers` of a running stack: `ids` is service -> container id, of this run only."""
+
+    def __init__(self, engine: Engine, ids: Mapping[str, str], agents: AgentsBlock | None) -> None:
+        self._engine, self._ids, self._agents = engine, ids, agents
+
+    async def agents(self) -> dict[str, AgentProcess]:
+        """Tenant id -> its agent; of several processes that match, the oldest."""
+        if self._agents is None:
+            raise LabError("this system has no agents", mend="`x-lab.agents` says how to find them")
+        service = self._agents.service
+        agents: dict[str, AgentProcess] = {}
+        for row in sorted(await self.process_table(service), key=lambda each: each.started):
+            tenant = tenant_of(row.args, self._agents.argv)
+            if tenant and row.state != "Z":
+                agents.setdefault(tenant, AgentProcess(service, row.pid, row.started))
+        return agents
+
+    async def process_table(self, service: str) -> tuple[Process, ...]:
+        """Every process in the service's container, zombies too, but not the one that looks."""
+        output = await self._run(service, "sh", "-c", _TABLE)
+        rows = parse_table(output)
+        return tuple(row for row in rows if row.args[:2] != ("grep", "-azH"))
+
+    async def kill_process(self, process: AgentProcess, signal: int) -> None:
+        """Signal exactly this process; one that is gone, or whose pid is another's now, is left."""
+        words = (str(process.pid), str(int(signal)), str(process.started))
+        await self._run(process.service, "sh", "-c", _KILL, "sh", *words)
+
+    async def kill(self, service: str, signal: int) -> None:
+        """Signal a service's main process; one that is not running is fine."""
+        await to_thread.run_sync(self._engine.kill, self._id(service), signal)
+
+    async def start(self, service: str) -> None:
+        """Start a stopped service; a running one is fine."""
+        await to_thread.run_sync(self._engine.start, self._id(service))
+
+    async def running(self, service: str) -> bool:
+        """Whether the service's container runs right now."""
+        placed = await to_thread.run_sync(self._engine.placed, self._id(service))
+        return placed.running
+
+    def _id(self, service: str) -> str:
+        if service not in self._ids:
+            raise LabError(f"no service `{service}`", mend=f"services: {', '.join(self._ids)}")
+        return self._ids[service]
+
+    async def _run(self, service: str, *command: str) -> bytes:
+        """The standard output of a short command inside the service's container."""
+        try:
+            with fail_after(EXEC_SECONDS):
+                _, output = await to_thread.run_sync(
+                    self._engine.execute, self._id(service), command, abandon_on_cancel=True
+                )
+        except TimeoutError as late:
+            raise LabError(f"no answer from inside in {EXEC_SECONDS:g} s", where=service) from late
+        return output
+
+
+def tenant_of(args: Sequence[str], argv: str) -> str | None:
+    """The tenant in a command line that holds the words of `argv` one after another.
+
+    A program is known with and without its folder. A shell that carries the words inside one
+    argument is not the agent.
+    """
+    words = [re.escape(word).replace(r"\{tenant\}", "([a-z0-9-]{1,40})") for word in argv.split()]
+    words[0] = rf"(?:.*/)?{words[0]}"
+    for at in range(len(args) - len(words) + 1):
+        matches = [re.fullmatch(word, arg) for word, arg in zip(words, args[at:], strict=False)]
+        if all(matches):
+            return next(match[1] for match in matches if match and match.groups())
+    return None
+
+
+def parse_table(output: bytes) -> tuple[Process, ...]:
+    """Rows from `/proc/PID/stat` and `/proc/PID/cmdline`, each piece `path:content` and a NUL."""
+    stats: dict[int, bytes] = {}
+    arguments: dict[int, list[str]] = {}
+    for piece in output.split(b"\0"):
+        match = _LINE.match(piece)
+        if match is None:
+            continue
+        pid = int(match[1])
+        if match[2] == b"stat":
+            stats[pid] = match[3]
+        else:
+            arguments.setdefault(pid, []).append(match[3].decode(errors="replace"))
+    return tuple(_row(pid, stat, arguments.get(pid, [])) for pid, stat in stats.items())
+
+
+def _row(pid: int, stat: bytes, args: list[str]) -> Process:
+    """proc(5): the command stands in parentheses and may hold any character, `)` included."""
+    head, _, tail = stat.decode(errors="replace").rpartition(")")
+    fields = tail.split()
+    return Process(
+        pid=pid,
+        parent=int(fields[1]),
+        state=fields[0],
+        started=int(fields[19]),
+        command=head.partition("(")[2],
+        args=tuple(args),
+    )

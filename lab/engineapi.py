@@ -1,0 +1,259 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+"""The local container engine behind a small typed face; every failure is one LabError.
+
+docker-py's calls are untyped and block: callers run them in threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import docker
+from docker.errors import APIError, DockerException, NotFound
+from requests.exceptions import RequestException
+
+from lab.errors import LabError
+
+RUN = "crosstalk.run"
+SERVICE = "crosstalk.service"
+FOLDER = "crosstalk.folder"
+KEPT = "crosstalk.kept"
+
+CALL_SECONDS = 90.0
+"""No call may be silent for longer; the longest is a health check that waits."""
+
+GONE = 137
+"""The exit status of a process whose container went away under it."""
+
+T = TypeVar("T")
+
+
+def labels(run: str, folder: str, service: str = "", *, kept: bool = False) -> dict[str, str]:
+    """What everything of a run carries in the engine."""
+    named = {SERVICE: service} if service else {}
+    return {RUN: run, FOLDER: folder} | named | ({KEPT: "yes"} if kept else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An object of the engine: `kind` is container, network or volume."""
+
+    kind: str
+    id: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A container of the lab, whoever's run it is; `status` as in `up 3 minutes`."""
+
+    run: str
+    service: str
+    id: str
+    status: str
+    kept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A container that does not run any more; `status` as in `exited (1)`."""
+
+    service: str
+    id: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A container: its ports on this host, at which addresses, and its own in each network."""
+
+    running: bool
+    ports: Mapping[int, int]
+    hosts: frozenset[str]
+    addresses: Mapping[str, str]
+
+
+class Engine:
+    """What the lab asks of the engine. Safe to use from several threads."""
+
+    def __init__(self, client: docker.APIClient) -> None:
+        self._client = client
+
+    def tags(self) -> frozenset[str]:
+        """Every image that is here, by tag."""
+        images = told(self._client.images)
+        return frozenset(tag for image in images for tag in image["RepoTags"] or ())
+
+    def create_volume(self, name: str, marks: dict[str, str]) -> None:
+        """A named volume that carries the run's labels."""
+        told(lambda: self._client.create_volume(name, labels=marks))
+
+    def ended(self, run: str) -> tuple[Ended, ...]:
+        """The run's containers that have ended."""
+        filters = {"label": f"{RUN}={run}", "status": ["exited", "dead"]}
+        there = told(lambda: self._client.containers(all=True, filters=filters))
+        return tuple(
+            Ended(c["Labels"].get(SERVICE, ""), c["Id"], _status(c["Status"])) for c in there
+        )
+
+    def placed(self, container: str) -> Placed:
+        """Where a container is."""
+        seen = told(lambda: self._client.inspect_container(container))
+        network = seen["NetworkSettings"]
+        return Placed(
+            running=bool(seen["State"]["Running"]),
+            ports={
+                int(inside.partition("/")[0]): int(outside[0]["HostPort"])
+                for inside, outside in network["Ports"].items()
+                if outside
+            },
+            hosts=frozenset(
+                at["HostIp"] for outside in network["Ports"].values() for at in outside or ()
+            ),
+            addresses={name: at["IPAddress"] for name, at in network["Networks"].items()},
+        )
+
+    def execute(self, container: str, command: Sequence[str]) -> tuple[int, bytes]:
+        """Run a command in a container: its exit status and standard output."""
+
+        def work() -> tuple[int, bytes]:
+            made = self._client.exec_create(container, list(command), stderr=False)
+            output = self._client.exec_start(made["Id"])
+            status = self._client.exec_inspect(made["Id"])["ExitCode"]
+            return (GONE if status is None else int(status)), bytes(output)
+
+        try:
+            return work()
+        except APIError as error:
+            if error.status_code in (404, 409):
+                return GONE, b""
+            raise told_as(error) from error
+        except (DockerException, RequestException) as error:
+            raise told_as(error) from error
+
+    def wait(self, container: str) -> int:
+        """The exit status of a container, once it has ended."""
+        return int(told(lambda: self._client.wait(container))["StatusCode"])
+
+    def kill(self, container: str, signal: int) -> None:
+        """Signal a container's main process; one that is not running is fine."""
+        try:
+            self._client.kill(container, int(signal))
+        except APIError as error:
+            if error.status_code != 409:
+                raise told_as(error) from error
+
+    def start(self, container: str) -> None:
+        """Start a container; a running one is fine."""
+        told(lambda: self._client.start(container))
+
+    def log(self, container: str, lines: int = 0) -> str:
+        """The last `lines` of a container's log, or all of it."""
+        tail = lines or "all"
+        return told(lambda: self._client.logs(container, tail=tail)).decode(errors="replace")  # pyright: ignore[reportArgumentType] - any str is taken for "all"
+
+    def found(self, run: str) -> tuple[Found, ...]:
+        """Everything that carries this run's label, in the order it has to be removed."""
+        mine = {"label": f"{RUN}={run}"}
+        containers = told(lambda: self._client.containers(all=True, filters=mine))
+        networks = told(lambda: self._client.networks(filters=mine))
+        volumes = told(lambda: self._client.volumes(filters=mine))["Volumes"] or []
+        return (
+            *(Found("container", c["Id"], c["Names"][0].lstrip("/")) for c in containers),
+            *(Found("network", n["Id"], n["Name"]) for n in networks),
+            *(Found("volume", v["Name"], v["Name"]) for v in volumes),
+        )
+
+    def remove(self, thing: Found) -> None:
+        """Remove one object; gone, on its way, or still in use is fine: the sweep looks again."""
+        try:
+            if thing.kind == "container":
+                self._client.remove_container(thing.id, v=True, force=True)
+            elif thing.kind == "network":
+                self._remove_network(thing.id)
+            else:
+                self._client.remove_volume(thing.id, force=True)
+        except NotFound:
+            return
+        except APIError as error:
+            if error.status_code not in (403, 409, 500):
+                raise told_as(error) from error
+
+    def _remove_network(self, network: str) -> None:
+        """A container killed at the wrong moment may have left its end of the cable in."""
+        for end in self._client.inspect_network(network).get("Containers") or {}:
+            self._client.disconnect_container_from_network(end, network, force=True)
+        self._client.remove_network(network)
+
+    def standing(self) -> tuple[Standing, ...]:
+        """Every container of the lab, by run and service."""
+        there = told(lambda: self._client.containers(all=True, filters={"label": RUN}))
+        boxes = [(each["Labels"], each) for each in there]
+        return tuple(
+            sorted(
+                (
+                    Standing(
+                        run=marks[RUN],
+                        service=marks.get(SERVICE, ""),
+                        id=each["Id"],
+                        status=each["Status"].lower(),
+                        kept=KEPT in marks,
+                    )
+                    for marks, each in boxes
+                ),
+                key=lambda box: (box.run, box.service),
+            )
+        )
+
+    def runs(self) -> dict[str, str]:
+        """Run -> folder, for every run with a container or network here that was not kept."""
+        filters = {"label": RUN}
+        there = told(lambda: self._client.containers(all=True, filters=filters))
+        there += told(lambda: self._client.networks(filters=filters))
+        marks = [thing["Labels"] for thing in there]
+        return {each[RUN]: each.get(FOLDER, "") for each in marks if KEPT not in each}
+
+
+@contextmanager
+def engine() -> Generator[Engine]:
+    """The local engine. Raises LabError when there is none, or when it is on another machine.
+
+    A remote engine is refused: its containers are not this machine's to break.
+    """
+    client = told(lambda: docker.from_env(timeout=int(CALL_SECONDS), max_pool_size=32).api)
+    try:
+        if not str(client.base_url).startswith(("http+docker://", "npipe://")):
+            where = str(client.base_url)
+            raise LabError(
+                "the engine is on another machine", where=where, mend="unset DOCKER_HOST"
+            )
+        yield Engine(client)
+    finally:
+        client.close()
+
+
+def told(work: Callable[[], T]) -> T:
+    """Make a call to the engine; what goes wrong is a LabError in one line."""
+    try:
+        return work()
+    except (DockerException, RequestException) as error:
+        raise told_as(error) from error
+
+
+def told_as(error: Exception) -> LabError:
+    """The one line for an engine that does not answer, or that refuses a call."""
+    if isinstance(error, APIError):
+        return LabError(f"the engine refused: {error.explanation or error}")
+    return LabError(f"the engine does not answer: {error}", mend="is the engine running?")
+
+
+def _status(text: str) -> str:
+    """`Exited (1) 2 seconds ago` without the time."""
+    return (text.partition(")")[0] + ")").lower() if ")" in text else text.lower()

@@ -1,0 +1,44 @@
+"""Whether this host really gets through to a service behind a proxy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from anyio import (
+    BrokenResourceError,
+    EndOfStream,
+    connect_tcp,
+    create_task_group,
+    move_on_after,
+    sleep,
+)
+
+from lab.system import Endpoint
+
+REFUSAL_SECONDS = 0.05
+"""Toxiproxy accepts first and dials then: a way that leads nowhere is closed well within this."""
+
+_PAUSE_SECONDS = 0.02
+
+
+async def reach(endpoints: Sequence[Endpoint]) -> None:
+    """Wait until every endpoint leads all the way; the caller sets the deadline."""
+    async with create_task_group() as tasks:
+        for endpoint in endpoints:
+            tasks.start_soon(_until_open, endpoint)
+
+
+async def _until_open(endpoint: Endpoint) -> None:
+    while not await leads_through(endpoint):  # noqa: ASYNC110 - nobody tells when it opens
+        await sleep(_PAUSE_SECONDS)
+
+
+async def leads_through(endpoint: Endpoint) -> bool:
+    """Whether a connection is accepted and stays open."""
+    try:
+        async with await connect_tcp(endpoint.host, endpoint.port) as stream:
+            with move_on_after(REFUSAL_SECONDS):
+                await stream.receive(1)  # a server may greet; an end raises
+            return True
+    except (OSError, EndOfStream, BrokenResourceError):
+        return False

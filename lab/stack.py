@@ -1,0 +1,106 @@
+"""A system file becomes running containers behind Toxiproxy, and is gone again afterwards."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+from anyio import CancelScope, to_thread
+
+from lab.belongings import residue, sweep
+from lab.containers import RunContainers
+from lab.engineapi import engine
+from lab.errors import ResidueError
+from lab.links import ToxiproxyLinks
+from lab.stackfile import SystemFile
+from lab.stackplan import plan
+from lab.stackstart import Say, Start
+from lab.system import Site
+
+CLEAR_SECONDS = 30.0
+"""A stack that is not gone by then is residue (exit 5)."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A running system. `timings`: seconds from the start until each part was ready."""
+
+    site: Site
+    links: ToxiproxyLinks
+    containers: RunContainers
+    timings: Mapping[str, float]
+    start: Start
+
+    async def logs(self, folder: Path) -> None:
+        """Write every container's log to `<folder>/<service>.log`, secrets by their names."""
+        await to_thread.run_sync(self.start.write_logs, folder)
+
+
+@asynccontextmanager
+async def standing(
+    system: SystemFile,
+    *,
+    run: str,
+    folder: Path,
+    cohorts: Sequence[str],
+    defects: Sequence[str] = (),
+    mode: str = "",
+    say: Say,
+    keep: bool = False,
+) -> AsyncGenerator[Stack]:
+    """Hold the system up for the body; `keep` leaves it standing when the body ends well.
+
+    run: goes into every label and name; folder: the run's own, for logs; cohorts: each gets its own
+    proxy at the entrances that have one per cohort. Raises LabError in one line when anything does
+    not start, UsageError for an unknown mode or defect, ResidueError when it cannot be removed.
+    """
+    mode = system.chosen_mode(mode)
+    variables = _variables(system, run, mode, system.chosen_defects(defects))
+    kept = False
+    try:
+        with engine() as client:
+            start = Start(client, system, run, folder, plan(system, cohorts), variables, say, keep)
+            endpoints = await start.everything()
+            try:
+                yield Stack(
+                    site=Site(endpoints.entrances, endpoints.observers, variables, mode),
+                    links=start.links,
+                    containers=RunContainers(client, start.ids, system.agents),
+                    timings=start.timings,
+                    start=start,
+                )
+                kept = keep
+            finally:
+                start.links.close()
+    finally:
+        if not kept:
+            await cleared(run)
+
+
+async def cleared(run: str, seconds: float = CLEAR_SECONDS) -> tuple[str, ...]:
+    """Remove everything of the run, whatever cancels; returns what was there.
+
+    Raises ResidueError naming what is left after `seconds`.
+    """
+    removed: dict[str, None] = {}
+    left: tuple[str, ...] = ()
+    with CancelScope(shield=True):
+        until = monotonic() + seconds
+        while there := await to_thread.run_sync(sweep, run):
+            removed.update(dict.fromkeys(there))
+            if monotonic() > until:
+                break
+        left = await to_thread.run_sync(residue, run)
+    if left:
+        raise ResidueError(f"still there after {seconds:g} s: {', '.join(left)}", where=run)
+    return tuple(removed)
+
+
+def _variables(system: SystemFile, run: str, mode: str, defects: str) -> dict[str, str]:
+    """The file's variables and the lab's own; the secrets are made anew for every run."""
+    made = {name: secrets.token_hex(32) for name in (*system.variables, "LAB_TOKEN")}
+    return made | {"LAB_RUN": run, "LAB_MODE": mode, "LAB_DEFECTS": defects}

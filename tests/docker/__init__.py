@@ -1,0 +1,1 @@
+"""Tests on real containers; they fail, and never skip, where there is no engine."""

@@ -1,0 +1,79 @@
+"""The healer's parts that need no engine: identities, the journal's tail, the lock, the wait."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lab import healer
+from lab.journal import Acted, Created, Entered, Journal, read
+from lab.lease import LOCK_NAME, RELEASED
+
+
+def test_a_process_is_known_by_its_pid_and_start_time() -> None:
+    assert healer.started_ticks(os.getpid()) == healer.started_ticks(os.getpid())
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        assert healer.started_ticks(child.pid) is not None
+    assert healer.started_ticks(child.pid) is None
+
+
+def test_only_processes_whose_start_time_fits_are_ended(tmp_path: Path) -> None:
+    waiting = [sys.executable, "-c", "input()"]
+    with (
+        subprocess.Popen(waiting, stdin=subprocess.PIPE) as ours,
+        subprocess.Popen(waiting, stdin=subprocess.PIPE) as stranger,
+        Journal(tmp_path) as journal,
+    ):
+        journal.append(Created(kind="process", name=f"{ours.pid}:{healer.started_ticks(ours.pid)}"))
+        journal.append(Created(kind="process", name=f"{stranger.pid}:1"))
+        assert len(healer._end_processes(tmp_path)) == 1  # pyright: ignore[reportPrivateUsage]
+        assert ours.wait(5) == -9
+        assert stranger.poll() is None
+        stranger.communicate(b"\n", timeout=5)
+
+
+def test_the_note_follows_whole_lines_only(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        journal.append(Entered(phase="attack", at_ns=1))
+    with journal.path.open("ab") as file:
+        file.write(b'{"type":"left","pha')
+    healer._note(tmp_path, "the lab died", "removed 0")  # pyright: ignore[reportPrivateUsage]
+    assert [type(event) for event in read(tmp_path)] == [Entered, Acted]
+
+
+def test_a_lock_that_is_held_or_out_of_sight_is_no_orphan(tmp_path: Path) -> None:
+    path = tmp_path / LOCK_NAME
+    abandoned = healer._abandoned  # pyright: ignore[reportPrivateUsage]
+    assert not abandoned(path)
+    with path.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert not abandoned(path)
+    assert abandoned(path)
+
+
+@pytest.mark.parametrize(
+    ("said", "closes", "reason"),
+    [(b"..", True, "the lab died"), (b".." + RELEASED, True, ""), (b".", False, "no beat for")],
+)
+def test_the_healer_acts_on_a_closed_pipe_or_silence_but_not_on_release(
+    said: bytes, closes: bool, reason: str
+) -> None:
+    reader, writer = os.pipe()
+    kept = os.dup(0)
+    os.dup2(reader, 0)
+    try:
+        os.write(writer, said)
+        if closes:
+            os.close(writer)
+        found = healer._until_needed(0.05)  # pyright: ignore[reportPrivateUsage]
+    finally:
+        os.dup2(kept, 0)
+        for fd in (kept, reader, *(() if closes else (writer,))):
+            os.close(fd)
+    assert found.startswith(reason)
+    assert bool(found) == bool(reason)
