@@ -10,7 +10,6 @@ is `client@quiet` and `client@noisy`. Each of those is also a link of its own.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, cast
