@@ -23,6 +23,9 @@ LARGE = 2.0  # a before/after comparison claims no smaller ratio: see lab/stats/
 LARGE_SHARE = 1 / 3  # of the attack's seconds; a stall of the host is shorter, a real effect is not
 SUSTAINED_REQUESTS_MIN = 200  # per phase: 10 above the p95
 CALM_OK_SHARE, ATTACKED_OK_SHARE = 0.99, 0.95
+COLLAPSED_OK_SHARE = 0.5
+"""Neighbours who are answered less than this under attack were calm before: whether calm comes back
+afterwards does not matter any more. A flood leaves a queue that can outlast the watch."""
 SHOWN_QUANTILES = (0.5, 0.9, 0.99)
 
 
@@ -148,12 +151,16 @@ def _sustained(history: History, of: str, phases: tuple[str, str, str]) -> _Part
     p95 = [quantile_of(series(part, since_ns=0)[1], 0.95) for part in ops]
     ok = [ok_share(part) for part in ops]
     calm = max(p95[0], p95[2])
+    collapsed = ok[0] >= CALM_OK_SHARE and ok[1] < COLLAPSED_OK_SHARE
     measured = {
         "sustained_p95_ms": p95[1],
         "before_p95_ms": p95[0],
         "after_p95_ms": p95[2],
         "sustained_ok_share": ok[1],
     }
+    if collapsed:
+        told = f"{ok[0]:.1%} answered before, {ok[1]:.1%} under attack, {ok[2]:.1%} after it"
+        return _Part(Status.VIOLATED, told, measured, exposures)
     if min(ok[0], ok[2]) < CALM_OK_SHARE or not isfinite(calm):
         reason = f"calm around {phases[1]!r} was not steady: {min(ok[0], ok[2]):.1%} answered"
         return _Part(Status.UNKNOWN, reason, measured, exposures)

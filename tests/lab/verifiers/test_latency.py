@@ -201,3 +201,17 @@ def test_permuting_rows_and_renaming_tenants_change_nothing() -> None:
     verdict = PAIRED(told(ops, *EVENTS))
     assert PAIRED(told(reversed(ops), *EVENTS)) == verdict
     assert PAIRED(told(renamed, *EVENTS)) == verdict
+
+
+def test_neighbours_that_stopped_being_answered_are_violated_even_without_a_calm_afterwards() -> (
+    None
+):
+    ops = [*calm("baseline"), *attacked(), *calm("sustained", lost=1), *calm("recovery", lost=1)]
+    verdict = SUSTAINED(told(ops, *EVENTS))
+    assert verdict.status is VIOLATED
+    assert "under attack" in verdict.reason
+
+
+def test_neighbours_that_were_not_answered_before_either_prove_nothing() -> None:
+    ops = [*calm("baseline", lost=1), *calm("sustained", lost=1), *calm("recovery", lost=1)]
+    assert SUSTAINED(told([*ops, *attacked()], *EVENTS)).status is UNKNOWN

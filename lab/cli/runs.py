@@ -1,0 +1,157 @@
+"""Commands that run and judge: `run`, `chaos`, `judge`, `runs`."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+
+from lab.cli.loop import finished
+from lab.cli.options import (
+    DefectOption,
+    JsonOption,
+    JunitOption,
+    ModeOption,
+    Name,
+    ProfileOption,
+    RunArgument,
+    SeedOption,
+    SystemOption,
+    TenantsOption,
+    app,
+    system_folder,
+)
+from lab.errors import UsageError, precedence
+
+if TYPE_CHECKING:
+    from lab.experiment import Profile
+
+
+@app.command()
+def run(
+    name: Name,
+    profile: ProfileOption = "standard",
+    seed: SeedOption = None,
+    tenants: TenantsOption = 0,
+    mode: ModeOption = "",
+    system: SystemOption = "",
+    defect: DefectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run one experiment and judge it."""
+    _campaign((name,), profile, seed, tenants, mode, system, defect, as_json, junit=None)
+
+
+@app.command()
+def chaos(
+    profile: ProfileOption = "quick",
+    seed: SeedOption = None,
+    mode: ModeOption = "",
+    system: SystemOption = "",
+    defect: DefectOption = None,
+    as_json: JsonOption = False,
+    junit: JunitOption = Path("runs/junit.xml"),
+) -> None:
+    """Run every experiment that applies to the system on one stack: the CI stage."""
+    from lab.campaign import fitting
+
+    names = fitting(system_folder(system))
+    _campaign(names, profile, seed, 0, mode, system, defect, as_json, junit=junit)
+
+
+@app.command()
+def judge(run: RunArgument, as_json: JsonOption = False) -> None:
+    """Judge a run again from its journal and events; needs no engine."""
+    from rich.console import Console
+
+    from lab.judging import judge as judge_folder
+    from lab.report import files, terminal
+
+    judged = judge_folder(_run_folder(run))
+    if as_json:
+        sys.stdout.buffer.write(files.encode([files.result(judged)]))
+    else:
+        terminal.show(Console(), judged)
+    raise typer.Exit(judged.exit_code)
+
+
+@app.command()
+def runs() -> None:
+    """List the runs, newest first."""
+    from lab.campaign import runs as all_runs
+
+    for folder in all_runs():
+        print(folder)
+
+
+def _campaign(
+    names: tuple[str, ...],
+    profile: str,
+    seed: int | None,
+    tenants: int,
+    mode: str,
+    system: str,
+    defect: list[str] | None,
+    as_json: bool,
+    *,
+    junit: Path | None,
+) -> NoReturn:
+    """Plan, print seed and options, perform, report, exit."""
+    from rich.console import Console
+
+    from lab import campaign
+    from lab.judging import Judged
+    from lab.report import files, terminal
+
+    request = campaign.Request(
+        names=names,
+        profile=_profile(profile),
+        seed=secrets.randbits(31) if seed is None else seed,
+        system=system_folder(system),
+        tenants=_at_least(tenants, 0, "tenants"),
+        mode=mode,
+        defects=tuple(defect or ()),
+    )
+    console = Console(stderr=as_json)
+    what = campaign.plan(request)
+    for line in terminal.header(what):
+        console.print(line, highlight=False, markup=False)
+
+    def told(judged: Judged) -> None:
+        files.write_result(judged)
+        terminal.show(console, judged)
+
+    with terminal.watching(console) as view:
+        results = finished(lambda: campaign.conduct(what, view, told))
+    if junit is not None:
+        files.write_junit(results, junit)
+        console.print(f"JUnit report: {junit}", highlight=False)
+    if as_json:
+        sys.stdout.buffer.write(files.encode([files.result(judged) for judged in results]))
+    raise typer.Exit(precedence(*(judged.exit_code for judged in results)))
+
+
+def _profile(text: str) -> Profile:
+    from lab.experiment import Profile
+
+    try:
+        return Profile(text)
+    except ValueError:
+        raise UsageError(
+            f"there is no profile {text!r}", where="--profile", mend=f"one of {', '.join(Profile)}"
+        ) from None
+
+
+def _run_folder(run: Path) -> Path:
+    from lab.campaign import RUNS
+
+    return run if run.exists() else RUNS / run
+
+
+def _at_least(value: int, least: int, name: str) -> int:
+    if value < least:
+        raise UsageError(f"{value} is too few", where=f"--{name}", mend=f"at least {least}")
+    return value

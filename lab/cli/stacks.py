@@ -1,0 +1,90 @@
+"""Commands for stacks and the engine: `doctor`, `images`, `up`, `down`, `ps`, `logs`, `heal`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lab.cli.loop import finished, say
+from lab.cli.options import DefectOption, ModeOption, SystemOption, app, system_folder
+from lab.errors import ExitCode
+
+
+@app.command()
+def doctor(
+    fix: Annotated[bool, typer.Option(help="Install what is missing")] = False,
+) -> None:
+    """Check engine, cgroups, disk and images, and say how to mend what is wrong."""
+    from lab import engine
+
+    if fix:
+        engine.ensure(say)
+    checks = engine.diagnose()
+    for check in checks:
+        mend = "" if check.ok or not check.mend else f"  -> {check.mend}"
+        print(f"{'ok  ' if check.ok else 'BAD '} {check.name}: {check.detail}{mend}")
+    raise typer.Exit(ExitCode.HELD if all(c.ok for c in checks) else ExitCode.LAB_FAILED)
+
+
+@app.command()
+def images(system: SystemOption = "") -> None:
+    """Make sure of the images of the system (of every built-in one when none is named)."""
+    from lab import campaign, stackfile
+    from lab.catalog import systems
+
+    folders = [system_folder(system)] if system else systems()
+    finished(lambda: campaign.prepare([stackfile.load(folder) for folder in folders], say))
+
+
+@app.command()
+def up(system: SystemOption = "", mode: ModeOption = "", defect: DefectOption = None) -> None:
+    """Stand the system up and leave it up, for looking around; `lab down` takes it away."""
+    from lab import upkeep
+
+    stack = finished(lambda: upkeep.keep_up(system_folder(system), mode, tuple(defect or ()), say))
+    for name, address in stack:
+        print(f"{name:24} {address}")
+
+
+@app.command()
+def down(
+    run: Annotated[str, typer.Argument(help="A run's id; all kept ones when absent")] = "",
+) -> None:
+    """Take down what `lab up` left up."""
+    from lab import upkeep
+
+    for name in finished(lambda: upkeep.take_down(run)):
+        print(f"removed {name}")
+
+
+@app.command()
+def ps() -> None:
+    """Show every container of the lab: run, service, state, age."""
+    from lab import upkeep
+
+    for box in upkeep.containers():
+        print(f"{box.run}  {box.service:12}  {box.status}{'  kept' if box.kept else ''}")
+
+
+@app.command()
+def logs(
+    service: Annotated[str, typer.Argument(help="A service's name; all when absent")] = "",
+    run: Annotated[str, typer.Option(help="A run's id; the newest one up when absent")] = "",
+) -> None:
+    """Print the logs of a stack that is up."""
+    from lab import upkeep
+
+    for name, text in upkeep.logs(run, service):
+        print(f"--- {name}\n{text}")
+
+
+@app.command()
+def heal(
+    run: Annotated[str, typer.Argument(help="A run's id; every dead run when absent")] = "",
+) -> None:
+    """Remove everything a killed run left; runs that are alive are not touched."""
+    from lab import upkeep
+
+    for name in upkeep.heal(run):
+        print(f"removed {name}")
