@@ -33,12 +33,12 @@ import anyio
 import docker
 import requests
 
-from lab.belongings import sweep
-from lab.engineapi import Engine, labels
-from lab.stack import standing
-from lab.stackfile import CONTROL_PORT, SystemFile, load
-from lab.stackplan import EDGE, TOXIPROXY, TOXIPROXY_IMAGE, Plan, create_settings, plan, probe
-from lab.stackschema import Service
+from lab.engine.api import Engine, labels
+from lab.engine.belongings import sweep
+from lab.stack.file import CONTROL_PORT, SystemFile, load
+from lab.stack.plan import EDGE, TOXIPROXY, TOXIPROXY_IMAGE, Plan, create_settings, plan, probe
+from lab.stack.schema import Service
+from lab.stack.standing import standing
 
 COHORTS = ("quiet", "noisy")
 

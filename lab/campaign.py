@@ -16,19 +16,22 @@ from time import monotonic, monotonic_ns
 
 from anyio import to_thread
 
-from lab import catalog, engine, healer, images, stackfile
+from lab import catalog, healer
 from lab.catalog import Entry
+from lab.engine import machine
 from lab.errors import LabError, UsageError, one_line
 from lab.experiment import Experiment, Profile, Setup
 from lab.history import Op
-from lab.images import ImageNeed
+from lab.images import ensure as images
+from lab.images.ensure import ImageNeed
 from lab.journal import Closed, Journal, Opened
 from lab.judging import EVENTS_FILE, Judged, judge
 from lab.load import events
 from lab.run import Ground, View, perform
-from lab.stack import Stack, standing
-from lab.stackfile import SystemFile
-from lab.stackplan import TOXIPROXY_IMAGE
+from lab.stack import file as stackfile
+from lab.stack.file import SystemFile
+from lab.stack.plan import TOXIPROXY_IMAGE
+from lab.stack.standing import Stack, standing
 from lab.system import DriverFactory, actions_of
 
 RUNS = Path("runs")
@@ -99,7 +102,7 @@ def run_id() -> str:
 
 async def prepare(systems: Sequence[SystemFile], say: Callable[[str], None]) -> None:
     """Make sure of the engine and of every image these systems and the lab need."""
-    await to_thread.run_sync(engine.ensure, say)
+    await to_thread.run_sync(machine.ensure, say)
     needs = [ImageNeed(tag, build) for system in systems for tag, build in system.images()]
     await images.ensure([*needs, ImageNeed(TOXIPROXY_IMAGE, None)], say)
     for name in await to_thread.run_sync(healer.sweep_orphans):

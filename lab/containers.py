@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from anyio import fail_after, to_thread
 
-from lab.engineapi import Engine
+from lab.engine.api import Engine
 from lab.errors import LabError
 from lab.fault import AgentProcess
-from lab.stackschema import AgentsBlock
+from lab.stack.schema import AgentsBlock
 
 EXEC_SECONDS = 10.0
 """A look or a signal inside a container takes 50 ms; the engine waits for one without an end."""

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from time import monotonic, monotonic_ns, sleep
 
-from lab.belongings import residue, runs, sweep
+from lab.engine.belongings import residue, runs, sweep
 from lab.errors import LabError, UsageError
 from lab.journal import FILE_NAME, Acted, Created, Event, Journal, Opened, read
 from lab.lease import LOCK_NAME, READY, RELEASED, Lease

@@ -33,7 +33,8 @@ class Op(msgspec.Struct, frozen=True, array_like=True, gc=False):
     id: unique in the run, the same for the same seed; session: serial of the tenant's connection.
     due_ns: when the schedule wanted it; sent_ns: when it was sent (0: never); done_ns: when it
     ended. error: empty when OK; else its class: `refused: ...`, `dropped` (too many in flight,
-    never sent), `not connected`, `timeout`, `reset`, `abandoned`, `censored` (unfinished at the end).
+    never sent), `not connected`, `timeout`, `reset`, `abandoned`, `censored` (unfinished at the
+    end).
     sent: the value or key that was sent; received: every byte of text that came back.
     """
 

@@ -1,7 +1,7 @@
 """What a system under test is to the lab: a folder with a `stack.yaml`, and a driver.
 
 The driver is the only code that knows the system's protocol. It is loaded through the stack file
-and runs outside the containers; `lab/stack.py` starts what it talks to and gives it a `Site`.
+and runs outside the containers; `lab/stack` starts what it talks to and gives it a `Site`.
 """
 
 from __future__ import annotations

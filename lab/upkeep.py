@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from lab import healer, stackfile
+from lab import healer
 from lab.campaign import RUNS, prepare, run_id
-from lab.engineapi import Standing, engine
+from lab.engine.api import Standing, engine
 from lab.errors import UsageError
-from lab.stack import cleared, standing
+from lab.stack import file as stackfile
+from lab.stack.standing import cleared, standing
 
 COHORT = "tenant"
 """A stack that is kept up has one way in for everybody."""

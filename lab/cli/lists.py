@@ -32,7 +32,7 @@ def faults(as_json: JsonOption = False) -> None:
 @app.command()
 def defects(system: SystemOption = "", as_json: JsonOption = False) -> None:
     """List the defects that can be planted in the system."""
-    from lab import stackfile
+    from lab.stack import file as stackfile
 
     known = stackfile.load(system_folder(system)).defects
     if as_json:

@@ -16,7 +16,7 @@ def doctor(
     fix: Annotated[bool, typer.Option(help="Install what is missing")] = False,
 ) -> None:
     """Check engine, cgroups, disk and images, and say how to mend what is wrong."""
-    from lab import engine
+    from lab.engine import machine as engine
 
     if fix:
         engine.ensure(say)
@@ -30,8 +30,9 @@ def doctor(
 @app.command()
 def images(system: SystemOption = "") -> None:
     """Make sure of the images of the system (of every built-in one when none is named)."""
-    from lab import campaign, stackfile
+    from lab import campaign
     from lab.catalog import systems
+    from lab.stack import file as stackfile
 
     folders = [system_folder(system)] if system else systems()
     finished(lambda: campaign.prepare([stackfile.load(folder) for folder in folders], say))

@@ -37,7 +37,7 @@ from lab.load.wire import (
     Play,
     pack,
 )
-from lab.stackfile import load_driver
+from lab.stack.file import load_driver
 from lab.system import Driver
 
 FLUSH_SECONDS = 0.1

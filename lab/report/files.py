@@ -108,7 +108,7 @@ def write_junit(all_judged: Sequence[Judged], path: Path) -> None:
         report.add_testsuite(suite)
     report.update_statistics()
     path.parent.mkdir(parents=True, exist_ok=True)
-    report.write(str(path), pretty=True)
+    report.write(str(path), pretty=True)  # pyright: ignore[reportUnknownMemberType] - lxml or not
 
 
 def _case(experiment: str, number: int, verdict: Verdict) -> TestCase:

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from lab import catalog, stackfile, verifiers
+from lab import catalog, verifiers
 from lab.errors import ExitCode, UsageError
+from lab.stack import file as stackfile
 
 _SLOT = re.compile(r"<!-- table: (?P<name>\w+) -->\n(?P<body>.*?)<!-- end -->", re.DOTALL)
 

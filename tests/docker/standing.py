@@ -11,8 +11,8 @@ from typing import TypeVar
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from lab.stack import Stack, standing
-from lab.stackfile import load, load_driver
+from lab.stack.file import load, load_driver
+from lab.stack.standing import Stack, standing
 from lab.system import Driver, Session, TenantPlan
 
 ROOT = Path(__file__).parents[2]

@@ -13,8 +13,8 @@ import anyio
 import pytest
 
 from lab import healer
-from lab.belongings import residue
-from lab.engineapi import engine
+from lab.engine.api import engine
+from lab.engine.belongings import residue
 from lab.errors import LabError
 from lab.healer import Lease
 from lab.journal import Acted, read
@@ -26,8 +26,8 @@ LAB = """
 import sys, anyio
 from pathlib import Path
 from lab.healer import Lease
-from lab.stack import standing
-from lab.stackfile import load
+from lab.stack.standing import standing
+from lab.stack.file import load
 
 async def main():
     run, folder, ttl, system = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3]), Path(sys.argv[4])

@@ -14,10 +14,11 @@ from time import monotonic, sleep
 import anyio
 import pytest
 
-from lab import images, recipes
 from lab.errors import LabError
-from lab.imagebuild import TEMPORARY
-from lab.images import ImageNeed
+from lab.images import ensure as images
+from lab.images import recipes
+from lab.images.build import TEMPORARY
+from lab.images.ensure import ImageNeed
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 FROM = "FROM redis:7.0.15-bookworm\n"
@@ -135,7 +136,7 @@ def test_a_killed_lab_takes_its_build_with_it_and_the_next_one_clears_up(need: I
     assert need.build is not None
     (need.build / "Dockerfile").write_text(FROM + f"RUN {mark}\n")
     script = (
-        "import anyio, pathlib, sys; from lab import images\n"
+        "import anyio, pathlib, sys; from lab.images import ensure as images\n"
         "need = images.ImageNeed(sys.argv[1], pathlib.Path(sys.argv[2]))\n"
         "anyio.run(images.ensure, [need], print)"
     )

@@ -9,12 +9,12 @@ import anyio
 import pytest
 
 from lab.actions import List, Read, Work, Write
-from lab.belongings import residue
-from lab.engineapi import engine
+from lab.engine.api import engine
+from lab.engine.belongings import residue
 from lab.errors import LabError, Refused
 from lab.fault import AgentProcess
-from lab.stack import Stack, standing
-from lab.stackfile import load
+from lab.stack.file import load
+from lab.stack.standing import Stack, standing
 from tests.docker.standing import fresh_run, held, two_sessions
 
 pytestmark = pytest.mark.docker

@@ -45,7 +45,7 @@ class FakeLinks:
 
 @dataclass
 class FakeContainers:
-    """A process table of agents; a killed one is started again at once, as a sound platform does."""
+    """A process table of agents; a killed one is started again, as a sound platform does."""
 
     table: dict[str, AgentProcess] = field(default_factory=dict[str, AgentProcess])
     signals: list[tuple[AgentProcess, int]] = field(default_factory=list[tuple[AgentProcess, int]])

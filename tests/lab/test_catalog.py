@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from lab import catalog, stackfile
+from lab import catalog
 from lab.errors import UsageError
 from lab.experiment import Profile, Setup
+from lab.stack import file as stackfile
 from lab.system import actions_of
 from lab.workload import Workload
 

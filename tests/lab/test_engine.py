@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from lab import engine
-from lab.engine import DEFAULT_ENDPOINT, ask, ensure, find_endpoint, is_local, refuse_remote
+from lab.engine import machine as engine
+from lab.engine.hostlock import try_lock
+from lab.engine.machine import DEFAULT_ENDPOINT, ask, ensure, find_endpoint, is_local, refuse_remote
 from lab.errors import ExitCode, LabError, UsageError
-from lab.hostlock import try_lock
 
 
 def silent(_: str) -> None:

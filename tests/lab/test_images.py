@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from lab import images
-from lab.imagebuild import reason
-from lab.images import Present
-from lab.recipes import Recipe
+from lab.images import ensure as images
+from lab.images.build import reason
+from lab.images.ensure import Present
+from lab.images.recipes import Recipe
 
 PLAN = {
     "base": Recipe("base", Path("base"), public="debian", digest="b"),

@@ -6,7 +6,7 @@ import anyio
 import pytest
 from anyio.abc import SocketStream
 
-from lab.reach import leads_through
+from lab.stack.reach import leads_through
 from lab.system import Endpoint
 
 

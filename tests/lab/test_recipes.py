@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lab import recipes
 from lab.errors import LabError
-from lab.recipes import ImageNeed, Recipe
+from lab.images import recipes
+from lab.images.recipes import ImageNeed, Recipe
 
 
 @pytest.fixture

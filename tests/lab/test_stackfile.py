@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from msgspec.structs import fields
 
 from lab.errors import UsageError
-from lab.stackfile import load, load_driver
-from lab.stackplan import EDGE, ORIGIN, create_settings, plan, probe
-from lab.stackschema import Healthcheck, LabBlock, Service, size
-from lab.stackyaml import interpolate
+from lab.stack.document import interpolate
+from lab.stack.file import load, load_driver
+from lab.stack.plan import EDGE, ORIGIN, create_settings, plan, probe
+from lab.stack.schema import Healthcheck, LabBlock, Service, size
 from lab.system import Ability
 
 ROOT = Path(__file__).parents[2]

@@ -21,8 +21,8 @@ from typing import cast
 
 import psutil
 
+from lab.engine.hostlock import try_lock
 from lab.errors import LabError, UsageError
-from lab.hostlock import try_lock
 
 DEFAULT_ENDPOINT = "unix:///var/run/docker.sock"
 ANSWER_SECONDS = 2.0
@@ -286,7 +286,7 @@ def _check_machine() -> tuple[Check, ...]:
 
 
 def _check_images() -> tuple[Check, ...]:
-    from lab import images
+    from lab.images import ensure as images
 
     try:
         missing, answers = images.survey()

@@ -14,10 +14,10 @@ from pathlib import Path
 import anyio
 from anyio import to_thread
 
-from lab import recipes
-from lab.childprocess import OUT_OF_TIME, run_logged
 from lab.errors import LabError
-from lab.recipes import Recipe
+from lab.images import recipes
+from lab.images.childprocess import OUT_OF_TIME, run_logged
+from lab.images.recipes import Recipe
 
 RECIPE_LABEL = "crosstalk.recipe"
 VERSION_LABEL = "crosstalk.version"

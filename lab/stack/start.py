@@ -1,7 +1,7 @@
 """One start of a system, through Testcontainers: everything that can go side by side does.
 
 Readiness is a service's own health check, run by the lab until it succeeds once: nothing goes on
-probing inside the containers while a run measures. Nothing is removed here; `lab/stack.py` sweeps.
+probing inside the containers while a run measures. Nothing is removed here; `standing.py` sweeps.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer, Reaper
 from testcontainers.core.network import Network
 
-from lab.engineapi import Engine, labels, told
+from lab.engine.api import Engine, labels, told
 from lab.errors import LabError, one_line
 from lab.links import Listener, ToxiproxyLinks
-from lab.reach import reach
-from lab.stackfile import CONTROL_PORT, SystemFile
-from lab.stackplan import EDGE, TOXIPROXY, TOXIPROXY_IMAGE, Plan, create_settings, probe
-from lab.stackschema import Service, pairs
+from lab.stack.file import CONTROL_PORT, SystemFile
+from lab.stack.plan import EDGE, TOXIPROXY, TOXIPROXY_IMAGE, Plan, create_settings, probe
+from lab.stack.reach import reach
+from lab.stack.schema import Service, pairs
 from lab.system import Endpoint
 
 START_SECONDS = 60.0

@@ -1,6 +1,6 @@
 """The images a run needs: found, else pulled where a registry answers, else built here.
 
-A built image carries a label with the digest of what it was made from (`lab.recipes`), so that a
+A built image carries a label with the digest of what it was made from (`recipes.py`), so that a
 changed recipe is built again, with all that stands on it, and nothing else is.
 """
 
@@ -19,10 +19,10 @@ from typing import Any, cast
 import anyio
 from anyio import to_thread
 
-from lab import imagebuild, recipes
+from lab.engine.hostlock import try_lock
 from lab.errors import LabError
-from lab.hostlock import try_lock
-from lab.recipes import ImageNeed, Recipe
+from lab.images import build, recipes
+from lab.images.recipes import ImageNeed, Recipe
 
 __all__ = ["ImageNeed", "ensure", "survey"]
 
@@ -80,7 +80,7 @@ def _present() -> dict[str, Present]:
         images: list[dict[str, Any]] = client.images()
     return {
         name: Present(
-            image["Id"], dict[str, str](image["Labels"] or {}).get(imagebuild.RECIPE_LABEL, "")
+            image["Id"], dict[str, str](image["Labels"] or {}).get(build.RECIPE_LABEL, "")
         )
         for image in images
         for tag in image["RepoTags"] or ()
@@ -135,7 +135,7 @@ async def _alone(say: Say) -> AsyncGenerator[None]:
 
 def _clear() -> None:
     """Remove the folders of killed builds; never into a file system that was mounted there."""
-    left = Path(tempfile.gettempdir()).glob(f"{imagebuild.TEMPORARY}*")
+    left = Path(tempfile.gettempdir()).glob(f"{build.TEMPORARY}*")
     subprocess.run(["rm", "-rf", "--one-file-system", "--", *left], check=True)
 
 
@@ -206,12 +206,12 @@ def missing(
 async def _make(recipe: Recipe, pull: bool, before: Present | None, say: Say) -> None:
     """Get one image and say how long it took; the image it replaces is removed."""
     began, how, version = monotonic(), "pull" if pull else "build", ""
-    log = imagebuild.new_log(recipe.tag)
+    log = build.new_log(recipe.tag)
     say(f"image {recipe.tag}: {how} begins")
     if pull:
-        await imagebuild.pull(recipe, log)
+        await build.pull(recipe, log)
     else:
-        version = await imagebuild.build(recipe, log)
+        version = await build.build(recipe, log)
     if before is not None:
         await to_thread.run_sync(_forget, before.id, recipe.tag)
     say(f"image {recipe.tag}: {how} took {monotonic() - began:.1f} s{version and f' ({version})'}")

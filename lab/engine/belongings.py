@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from lab.engineapi import engine
+from lab.engine.api import engine
 
 
 def residue(run: str) -> tuple[str, ...]:

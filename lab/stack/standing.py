@@ -11,14 +11,14 @@ from time import monotonic
 
 from anyio import CancelScope, to_thread
 
-from lab.belongings import residue, sweep
 from lab.containers import RunContainers
-from lab.engineapi import engine
+from lab.engine.api import engine
+from lab.engine.belongings import residue, sweep
 from lab.errors import ResidueError
 from lab.links import ToxiproxyLinks
-from lab.stackfile import SystemFile
-from lab.stackplan import plan
-from lab.stackstart import Say, Start
+from lab.stack.file import SystemFile
+from lab.stack.plan import plan
+from lab.stack.start import Say, Start
 from lab.system import Site
 
 CLEAR_SECONDS = 30.0

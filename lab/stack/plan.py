@@ -16,8 +16,8 @@ from pathlib import Path
 
 from docker.types import LogConfig, Ulimit
 
-from lab.stackfile import SystemFile, Target
-from lab.stackschema import Limits, Service, Words, pairs, size
+from lab.stack.file import SystemFile, Target
+from lab.stack.schema import Limits, Service, Words, pairs, size
 
 TOXIPROXY_IMAGE = "crosstalk/toxiproxy:2.12.0"
 TOXIPROXY = "toxiproxy"

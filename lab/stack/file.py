@@ -17,7 +17,8 @@ from typing import cast
 import msgspec
 
 from lab.errors import UsageError
-from lab.stackparts import (
+from lab.stack.document import Document, Keys, filled, nearest, read
+from lab.stack.parts import (
     NAME,
     check_services,
     check_variables,
@@ -28,8 +29,7 @@ from lab.stackparts import (
     only,
     services_of,
 )
-from lab.stackschema import AgentsBlock, LabBlock, Service
-from lab.stackyaml import Document, Keys, filled, nearest, read
+from lab.stack.schema import AgentsBlock, LabBlock, Service
 from lab.system import Ability, DriverFactory, View
 
 FILE_NAME = "stack.yaml"

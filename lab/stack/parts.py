@@ -11,8 +11,8 @@ from typing import TypeVar, cast
 import msgspec
 
 from lab.errors import UsageError
-from lab.stackschema import NESTED_KEYS, REFUSED, LabBlock, Service, size
-from lab.stackyaml import Document, Keys, filled, nearest
+from lab.stack.document import Document, Keys, filled, nearest
+from lab.stack.schema import NESTED_KEYS, REFUSED, LabBlock, Service, size
 
 LAB_VARIABLES = ("LAB_RUN", "LAB_MODE", "LAB_DEFECTS", "LAB_TOKEN")
 """Always defined for interpolation, whatever the file declares."""

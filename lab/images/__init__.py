@@ -1,0 +1,1 @@
+"""Images: pulled where a registry answers, built from recipes where none does."""

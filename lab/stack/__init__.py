@@ -1,0 +1,1 @@
+"""From a compose file to running containers behind Toxiproxy: read, planned, started."""
