@@ -1,0 +1,69 @@
+"""A light circuit breaker: after failures in a row say no at once, and probe for the way back.
+
+Source of the idea: Nygard, "Release It!", 2007. Probes overlap, so that one that hangs in a
+black hole does not delay noticing that the next one gets through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from .problems import Problem
+
+THRESHOLD = 3
+PROBE_EVERY_SECONDS = 0.25
+
+
+class Breaker:
+    """Guards one dependency; `probe` must raise while the dependency is not usable."""
+
+    def __init__(self, name: str, probe: Callable[[], Awaitable[object]]) -> None:
+        self.name, self._probe = name, probe
+        self._failures = 0
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether calls are refused at present."""
+        return self._task is not None
+
+    def check(self) -> None:
+        """Raises Problem `<name>_unavailable` while open."""
+        if self._task is not None:
+            raise Problem(
+                f"{self.name}_unavailable", retry_after_ms=int(PROBE_EVERY_SECONDS * 1000)
+            )
+
+    def succeeded(self) -> None:
+        """A call got through."""
+        self._failures = 0
+
+    def failed(self) -> None:
+        """A call failed for reasons of the connection, not of its content."""
+        self._failures += 1
+        if self._failures >= THRESHOLD and self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._until_back())
+
+    def close(self) -> None:
+        """Stop probing."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _until_back(self) -> None:
+        probes: set[asyncio.Task[object]] = set()
+        try:
+            while True:
+                probes.add(asyncio.ensure_future(self._probe()))
+                done, probes = await asyncio.wait(
+                    probes, timeout=PROBE_EVERY_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                )
+                if any(probe.exception() is None for probe in done):
+                    break
+                if done:
+                    await asyncio.sleep(PROBE_EVERY_SECONDS)
+        finally:
+            for probe in probes:
+                probe.cancel()
+            self._failures = 0
+            self._task = None

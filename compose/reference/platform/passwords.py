@@ -1,0 +1,23 @@
+"""Password hashes. Passwords here are random 128-bit tokens, so the work factor is small."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+
+
+def hashed(password: str) -> str:
+    """`salt$hash`, both in hex."""
+    salt = os.urandom(16)
+    return f"{salt.hex()}${_scrypt(password, salt).hex()}"
+
+
+def matches(password: str, stored: str) -> bool:
+    """Whether the password is the stored one, in constant time."""
+    salt, _, digest = stored.partition("$")
+    return hmac.compare_digest(_scrypt(password, bytes.fromhex(salt)), bytes.fromhex(digest))
+
+
+def _scrypt(password: str, salt: bytes) -> bytes:
+    return hashlib.scrypt(password.encode(), salt=salt, n=1024, r=8, p=1, dklen=32)
