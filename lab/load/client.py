@@ -80,6 +80,7 @@ class Client:
         self._jitter = stream(plan.seed, "reconnect", tenant.name)
         self._session: Session | None = None
         self.serial = 0
+        self._absent = NOT_CONNECTED  # why there is no session, when there is none
         self._reopening: asyncio.Task[None] | None = None
         self._flights: set[_Flight] = set()
 
@@ -104,7 +105,7 @@ class Client:
         session, serial = self._session, self.serial
         if session is None:
             self._reopen()
-            return Landing(serial, 0, Outcome.FAIL, NOT_CONNECTED, "")
+            return Landing(serial, 0, Outcome.FAIL, self._absent, "")
         sent_ns = monotonic_ns()
         flight = _Flight(serial, sent_ns + int((deadline_seconds + GRACE_SECONDS) * 1e9))
         self._flights.add(flight)
@@ -125,7 +126,7 @@ class Client:
         finally:
             self._flights.discard(flight)
         if error in (RESET, ABANDONED):
-            self._lost(serial)
+            self._lost(serial, error)
         return Landing(serial, sent_ns, outcome, error, received)
 
     def expire(self, now_ns: int) -> None:
@@ -153,15 +154,20 @@ class Client:
             classify(error, self._driver_file)
             session.abort()
 
-    def _lost(self, serial: int) -> None:
-        """The session `serial` is broken: drop it, end what else was on it, open the next."""
+    def _lost(self, serial: int, why: str) -> None:
+        """The session `serial` is broken: drop it, end what else was on it, open the next.
+
+        What the lab's own hang-up takes along, and what is due before the next session, is
+        `abandoned` as well: the system is not to blame, unless it then refuses to connect.
+        """
         if self._session is None or serial != self.serial:
             return
         session, self._session = self._session, None
         session.abort()
         for flight in self._flights:
             if flight.session == serial:
-                flight.end(RESET)
+                flight.end(why)
+        self._absent = ABANDONED if why == ABANDONED else NOT_CONNECTED
         self._reopen()
 
     def _reopen(self) -> None:
@@ -175,6 +181,7 @@ class Client:
             await asyncio.sleep(wait * self._jitter.uniform(0.5, 1.0))
             if not await self.open(REOPEN_SECONDS):
                 return
+            self._absent = NOT_CONNECTED
 
 
 def _performing(

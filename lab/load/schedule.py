@@ -39,8 +39,11 @@ class Lane:
 
     @property
     def prefix(self) -> str:
-        """The first part of the ids of its operations; their numbers follow."""
-        return f"{self.phase.name}/{self.tenant.name}/{self.index}/"
+        """The first part of the ids of its operations; their numbers follow.
+
+        Without blanks, since a system uses them as idempotency keys.
+        """
+        return f"{self.phase.name.replace(' ', '-')}/{self.tenant.name}/{self.index}/"
 
     def arrivals(self) -> Iterator[int]:
         """When its actions are due, in nanoseconds since the phase's start."""
