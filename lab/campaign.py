@@ -130,10 +130,11 @@ async def stood_up(what: Plan, folder: Path, view: View) -> AsyncGenerator[Stack
 async def conduct(
     what: Plan, view: View, told: Callable[[Judged], None] = lambda _: None
 ) -> tuple[Judged, ...]:
-    """Perform every story of the plan on one stack; each gets a folder, verdicts and a report.
+    """Perform every story of the plan; each gets a folder, verdicts and a report.
 
-    told: called with each story's result as soon as it is known. Raises LabError when the lab fails
-    outside a story; a failure inside one is in its result, and ends the campaign.
+    Stories share a stack for as long as each leaves it clean. told: called with each story's result
+    as soon as it is known. Raises LabError when the lab fails outside a story; a failure inside one
+    is in its result, and ends the campaign.
     """
     folder = RUNS / what.run
     folder.mkdir(parents=True, exist_ok=True)
@@ -141,20 +142,29 @@ async def conduct(
     await prepare([what.system], view.say)
     prepared = monotonic() - began
     results: list[Judged] = []
-    async with stood_up(what, folder, view) as stack:
-        timings = (("prepare", prepared), *stack.timings.items())
-        for entry, story in what.stories:
-            own = folder if len(what.stories) == 1 else folder / entry.name
-            result = await _one(what, entry, story, stack, own, view)
-            results.append(replace(result, timings=timings))
-            told(results[-1])
-            if result.error:
-                break
-        await stack.logs(folder / "logs")
+    while len(results) < len(what.stories) and not any(result.error for result in results):
+        async with stood_up(what, folder, view) as stack:
+            timings = (("prepare", prepared), *stack.timings.items())
+            async for result in _on_one_stack(what, stack, folder, view, done=len(results)):
+                results.append(replace(result, timings=timings))
+                told(results[-1])
+            await stack.logs(folder / "logs")
     residue = await to_thread.run_sync(healer.residue, what.run)
     if residue:
         results[-1] = replace(results[-1], residue=tuple(residue))
     return tuple(results)
+
+
+async def _on_one_stack(
+    what: Plan, stack: Stack, folder: Path, view: View, *, done: int
+) -> AsyncGenerator[Judged]:
+    """Perform the stories after the first `done`, until one spoils the stack."""
+    for entry, story in what.stories[done:]:
+        own = folder if len(what.stories) == 1 else folder / entry.name
+        result = await _one(what, entry, story, stack, own, view)
+        yield result
+        if result.error or result.spoiled:
+            return
 
 
 async def _one(

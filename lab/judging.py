@@ -12,7 +12,7 @@ from lab import catalog, journal
 from lab.errors import ExitCode, LabError, precedence
 from lab.experiment import Experiment, Profile, Setup
 from lab.history import History, history
-from lab.journal import Closed, Healed, Opened
+from lab.journal import Closed, Healed, Opened, Sampled
 from lab.load import events
 from lab.system import Ability, View
 from lab.verdict import Status, Verdict
@@ -37,6 +37,11 @@ class Judged:
         """Why the run did not finish; empty when it did."""
         closed = self.history.of(Closed)
         return closed[-1].error if closed else "the journal has no last line: the lab was killed"
+
+    @property
+    def spoiled(self) -> bool:
+        """Whether the stack was left in a state that no other story should start from."""
+        return not any(s.probe == "census after" for s in self.history.of(Sampled))
 
     @property
     def exit_code(self) -> ExitCode:

@@ -23,7 +23,7 @@ from lab.errors import LabError
 from lab.experiment import Experiment, Phase
 from lab.fault import AgentProcess, Containers, Fault, Lab, Links, Window, applied, name_of
 from lab.history import Op
-from lab.journal import Confirmed, Entered, Journal, Left, Opened, Sampled
+from lab.journal import Acted, Confirmed, Entered, Journal, Left, Opened, Sampled
 from lab.load.generator import Generator, generating
 from lab.load.wire import GeneratorPlan, Health, PhasePlan
 from lab.stats.paired import live_judgement
@@ -249,8 +249,15 @@ class _Run:
         not because it was deleted.
         """
         agents = await self.settled_agents(before["agents"])
+        try:
+            with fail_after(RETIRE_SECONDS):
+                await driver.retire(self.tenants)
+        except (LabError, OSError, RuntimeError) as error:
+            # A system too broken to remove a tenant is a finding, not a failure of the lab: without
+            # the last census, clean-up is UNKNOWN, and the stack is not used again.
+            self.note("driver", "the tenants could not be retired", str(error))
+            return
         with fail_after(RETIRE_SECONDS):
-            await driver.retire(self.tenants)
             until = loop_time() + SETTLE_SECONDS
             after = {**await self.census(driver), "agents": agents}
             while after != before and loop_time() < until:
@@ -271,6 +278,11 @@ class _Run:
         """Take what the generator saw."""
         self.collected.extend(batch)
         self.view.ops(batch)
+
+    def note(self, actor: str, action: str, reason: str) -> None:
+        """Something that was done, or could not be, and why: into the journal, and told."""
+        self.journal.append(Acted(actor=actor, action=action, reason=reason, at_ns=self.now_ns))
+        self.view.say(f"{action}: {reason}")
 
     def sample(
         self,

@@ -42,6 +42,7 @@ from lab.system import Driver
 
 FLUSH_SECONDS = 0.1
 FLUSH_OPS = 500
+NICENESS = -10
 CLOSE_SECONDS = 5.0
 
 T = TypeVar("T")
@@ -210,6 +211,16 @@ def _raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def _go_first() -> None:
+    """Where the machine allows it, run before those whom the load measures.
+
+    An instrument that waits for the processor measures its own waiting. Without the right to it
+    nothing is lost but precision: lateness is recorded, and too much of it makes a run UNKNOWN.
+    """
+    with suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
+
+
 def _leave() -> NoReturn:
     """The lab is gone: so is everybody who could want anything from us."""
     os._exit(1)
@@ -220,6 +231,7 @@ def main(parent: int) -> int:
     _die_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the lab drains us when the person interrupts it
     _raise_file_limit()
+    _go_first()
     stdin, stdout = os.dup(0), os.dup(1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)  # a driver that prints must not end up between the frames
