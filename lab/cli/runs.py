@@ -65,7 +65,6 @@ def chaos(
 @app.command()
 def judge(run: RunArgument, as_json: JsonOption = False) -> None:
     """Judge a run again from its journal and events; needs no engine."""
-    from rich.console import Console
 
     from lab.judging import judge as judge_folder
     from lab.report import files, terminal
@@ -74,7 +73,7 @@ def judge(run: RunArgument, as_json: JsonOption = False) -> None:
     if as_json:
         sys.stdout.buffer.write(files.encode([files.result(judged)]))
     else:
-        terminal.show(Console(), judged)
+        terminal.show(terminal.console(to_stderr=False), judged)
     raise typer.Exit(judged.exit_code)
 
 
@@ -100,7 +99,6 @@ def _campaign(
     junit: Path | None,
 ) -> NoReturn:
     """Plan, print seed and options, perform, report, exit."""
-    from rich.console import Console
 
     from lab import campaign
     from lab.judging import Judged
@@ -115,7 +113,7 @@ def _campaign(
         mode=mode,
         defects=tuple(defect or ()),
     )
-    console = Console(stderr=as_json)
+    console = terminal.console(to_stderr=as_json)
     what = campaign.plan(request)
     for line in terminal.header(what):
         console.print(line, highlight=False, markup=False)

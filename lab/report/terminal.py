@@ -20,6 +20,7 @@ from lab.verdict import Status, Verdict, worst
 
 STYLES = {Status.HELD: "green", Status.UNKNOWN: "yellow", Status.VIOLATED: "bold red"}
 REFRESH_PER_SECOND = 2
+PLAIN_WIDTH = 120
 
 
 class Plain:
@@ -89,6 +90,12 @@ def header(what: Plan) -> tuple[str, ...]:
         "run": what.run,
     }
     return (f"seed {asked.seed}", *(f"{name} {value}" for name, value in options.items()))
+
+
+def console(*, to_stderr: bool) -> Console:
+    """Where to report: as wide as the terminal, or as the tables need when there is none."""
+    made = Console(stderr=to_stderr)
+    return made if made.is_terminal else Console(stderr=to_stderr, width=PLAIN_WIDTH)
 
 
 @contextmanager
@@ -172,11 +179,18 @@ def _verdicts(verdicts: Sequence[Verdict]) -> Table:
     for verdict in sorted(verdicts, key=lambda v: -v.status.badness):
         finding = Text(verdict.claim + "\n", style="bold")
         finding.append(verdict.reason, style="not bold")
-        for line in verdict.evidence[:5]:
+        for line in _evidence(verdict):
             finding.append(f"\n  {line}", style="not bold red")
         seen = "\n".join(f"{count:,} {name}" for name, count in verdict.exposures.items())
         table.add_row(Text(verdict.status, STYLES[verdict.status]), verdict.verifier, finding, seen)
     return table
+
+
+def _evidence(verdict: Verdict) -> Sequence[str]:
+    """A few lines that show what is wrong and are not in the reason already."""
+    if verdict.status is Status.HELD:
+        return ()
+    return [line for line in verdict.evidence if line not in verdict.reason][:5]
 
 
 def _closing(judged: Judged) -> Iterator[str]:

@@ -6,9 +6,9 @@ attack, which is compared with the calm before and after it and can only claim l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 
 import numpy as np
 
@@ -71,6 +71,7 @@ def neighbours_keep_their_p95(
             parts.append(_sustained(history, of, sustained))
         status = max((p.status for p in parts), key=lambda s: s.badness)
         shown = _sham(design, history, calm, of)
+        parts.append(_power(judgement.ratio, shown))
         for part in parts:
             shown |= part.measured
         return claim.is_(
@@ -78,7 +79,7 @@ def neighbours_keep_their_p95(
             "; ".join(p.reason for p in parts if p.reason),
             measured=shown,
             exposures={k: v for part in parts for k, v in part.exposures.items()},
-            evidence=(p.reason for p in parts if p.status is status and p.reason),
+            evidence=(p.reason for p in parts[:-1] if p.status is status and p.reason),
         )
 
     return check
@@ -174,6 +175,16 @@ def _sustained(history: History, of: str, phases: tuple[str, str, str]) -> _Part
     measured["sustained_slow_seconds_share"] = share
     status = Status.VIOLATED if share >= LARGE_SHARE else Status.UNKNOWN
     return _Part(status, f"{told}, slow in {share:.0%} of its seconds", measured, exposures)
+
+
+def _power(ratio: Ratio, shown: Mapping[str, float]) -> _Part:
+    """What this run could have seen at all; decides nothing."""
+    if not isfinite(ratio.detectable):
+        return _Part(Status.HELD, "", {}, {})
+    told = f"it could tell {ratio.detectable - 1:+.1%} from none"
+    if isfinite(sham := shown.get("sham_p95_ratio", inf)):
+        told += f"; with nobody attacking the ratio reads {sham:.3g}"
+    return _Part(Status.HELD, told, {}, {})
 
 
 def _slow_seconds(ops: Sequence[Op], stretch: Span, limit_ms: float) -> float:
