@@ -119,7 +119,8 @@ def performed(folder: Path, story: Story, *, agents: bool = False) -> tuple[Hist
             )  # fmt: skip
             opened = Opened(
                 run="r-1", experiment="x", seed=7, epoch_ns=monotonic_ns(), wall="",
-                profile="quick", mode="", system="fake", tenants=0, abilities=(Ability.AGENTS,) if agents else (),
+                profile="quick", mode="", system="fake", tenants=0,
+                abilities=(Ability.AGENTS,) if agents else (),
             )  # fmt: skip
             with Journal(folder) as journal:
                 journal.append(opened)
