@@ -20,7 +20,7 @@ DELAY_MS, JITTER_MS = 40, 20
 
 def experiment(setup: Setup) -> Experiment:
     """The story for this setup: calm, slow stores, calm again."""
-    everyone = Cohort("tenant", setup.tenants or 10)
+    everyone = Cohort("tenant", setup.count(10, least=2))
     work = Workload(everyone.name, restless, 80.0 / everyone.size, frozenset({Write, Read, List}))
     slow = tuple(
         Latency(link, DELAY_MS, JITTER_MS) for link in setup.system.links_of("redis", "postgres")

@@ -31,7 +31,7 @@ def flood(tenant: Tenant, rng: Random) -> Iterator[Step]:
 
 def experiment(setup: Setup) -> Experiment:
     """The story for this setup; `tenants` counts the noisy one."""
-    quiet, noisy = Cohort("quiet", (setup.tenants or 10) - 1), Cohort("noisy", 1)
+    quiet, noisy = Cohort("quiet", setup.count(10, least=2) - 1), Cohort("noisy", 1)
     quick = setup.profile == "quick"
     design = PairedBlocks(looks=(16, 32) if quick else (20, 40, 60))
     calm_seconds = setup.pick(quick=5, standard=8, full=30, stress=30)

@@ -22,7 +22,7 @@ SETTLE_SECONDS = 5.0
 
 def experiment(setup: Setup) -> Experiment:
     """The story for this setup: for every store link, cut and heal."""
-    everyone = Cohort("tenant", setup.tenants or 10)
+    everyone = Cohort("tenant", setup.count(10, least=1))
     work = Workload(
         everyone.name,
         notes,

@@ -21,7 +21,7 @@ SETTLE_SECONDS = 3.0
 
 def experiment(setup: Setup) -> Experiment:
     """The story for this setup: several crashes of the one target, each followed by calm."""
-    target, quiet = Cohort("target", 1), Cohort("quiet", (setup.tenants or 8) - 1)
+    target, quiet = Cohort("target", 1), Cohort("quiet", setup.count(8, least=2) - 1)
     actions = frozenset({Write, Read})
     crashes = range(1, 1 + int(setup.pick(quick=2, standard=5, full=20, stress=50)))
     return Experiment(

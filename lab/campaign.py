@@ -100,11 +100,13 @@ def run_id() -> str:
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
-async def prepare(systems: Sequence[SystemFile], say: Callable[[str], None]) -> None:
+async def prepare(
+    systems: Sequence[SystemFile], say: Callable[[str], None], also: Sequence[ImageNeed] = ()
+) -> None:
     """Make sure of the engine and of every image these systems and the lab need."""
     await to_thread.run_sync(machine.ensure, say)
     needs = [ImageNeed(tag, build) for system in systems for tag, build in system.images()]
-    await images.ensure([*needs, ImageNeed(TOXIPROXY_IMAGE, None)], say)
+    await images.ensure([*needs, ImageNeed(TOXIPROXY_IMAGE), *also], say)
     for name in await to_thread.run_sync(healer.sweep_orphans):
         say(f"swept what a killed run left: {name}")
 

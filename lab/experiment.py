@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from lab.errors import UsageError
 from lab.fault import Fault
 from lab.history import History
 from lab.stats.paired import PairedBlocks
@@ -34,6 +35,14 @@ class Setup:
     seed: int
     system: View
     tenants: int = 0
+
+    def count(self, default: int, *, least: int) -> int:
+        """How many tenants: the person's choice, or the default. Raises UsageError for too few."""
+        if 0 < self.tenants < least:
+            raise UsageError(
+                f"{self.tenants} is too few here", where="--tenants", mend=f"at least {least}"
+            )
+        return self.tenants or default
 
     def pick(self, *, quick: float, standard: float, full: float, stress: float) -> float:
         """The value for this run's profile."""

@@ -29,13 +29,14 @@ def doctor(
 
 @app.command()
 def images(system: SystemOption = "") -> None:
-    """Make sure of the images of the system (of every built-in one when none is named)."""
+    """Make sure of the images of the system; of every image there is when none is named."""
     from lab import campaign
     from lab.catalog import systems
+    from lab.images.ensure import own
     from lab.stack import file as stackfile
 
-    folders = [system_folder(system)] if system else systems()
-    finished(lambda: campaign.prepare([stackfile.load(folder) for folder in folders], say))
+    named = [stackfile.load(f) for f in ([system_folder(system)] if system else systems())]
+    finished(lambda: campaign.prepare(named, say, () if system else own()))
 
 
 @app.command()

@@ -24,7 +24,7 @@ from lab.errors import LabError
 from lab.images import build, recipes
 from lab.images.recipes import ImageNeed, Recipe
 
-__all__ = ["ImageNeed", "ensure", "survey"]
+__all__ = ["ImageNeed", "ensure", "own", "survey"]
 
 REGISTRY_SECONDS = 3.0
 
@@ -57,13 +57,19 @@ async def ensure(needs: Sequence[ImageNeed], say: Say) -> Mapping[str, str]:
     return {tag: here[tag].id for tag in wanted}
 
 
+def own() -> tuple[ImageNeed, ...]:
+    """Every image of the lab's own recipes that something can run on; not the stones beneath."""
+    known = recipes.own()
+    stones = {parent for recipe in known.values() for parent in recipe.parents}
+    return tuple(ImageNeed(tag) for tag, r in known.items() if tag not in stones or r.trust)
+
+
 def survey() -> tuple[tuple[str, ...], bool]:
     """The tags of the lab's own images that are not here, and whether a registry answers."""
     known, here = recipes.own(), _present()
-    stones = {parent for recipe in known.values() for parent in recipe.parents}
-    ends = [recipe for tag, recipe in known.items() if tag not in stones or recipe.trust]
     public = next(recipe.public for recipe in known.values() if recipe.public)
-    return tuple(r.tag for r in ends if not _fresh(r, here)), _in_registry(public)
+    missing = tuple(need.tag for need in own() if not _fresh(known[need.tag], here))
+    return missing, _in_registry(public)
 
 
 def _fresh(recipe: Recipe, here: Mapping[str, Present]) -> bool:

@@ -35,6 +35,7 @@ def lab(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         (("run", "noisy_neighbor", "--defect", "sharedpool"), "shared_pool"),
         (("run", "noisy_neighbor", "--mode", "vm"), "process"),
         (("run", "noisy_neighbor", "--tenants", "-3"), "at least"),
+        (("run", "noisy_neighbor", "--tenants", "1"), "at least 2"),
         (("run", "noisy_neighbor", "--tenants", "many"), "--tenants"),
         (("run", "tenant_crash", "--system", "compose/minimal"), "ability agents"),
         (("run", "noisy_neighbor", "--nonsense"), "--nonsense"),

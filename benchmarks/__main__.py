@@ -1,0 +1,33 @@
+"""`make bench`: measures the lab beside its peers, each ratio within one run, never asserted.
+
+python -m benchmarks
+"""
+
+from __future__ import annotations
+
+import sys
+
+from benchmarks import canary, load, stack_start
+from lab.catalog import systems
+
+REPETITIONS = 3
+
+
+def main() -> None:
+    """Every benchmark in turn, under a heading that says what is compared."""
+    for folder in systems():
+        _heading(f"from nothing to every link ready: {folder}")
+        stack_start.main(folder, REPETITIONS)
+    _heading("load engine beside a bare client")
+    load.main()
+    _heading("scanning for canaries")
+    canary.main()
+
+
+def _heading(text: str) -> None:
+    sys.stdout.write(f"\n== {text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""The experiments on real containers, as a CI stage runs them: sound, planted, killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from xml.etree import ElementTree
+
+import msgspec
+import pytest
+
+from lab.engine.belongings import residue
+from lab.report.files import Result
+from lab.verdict import Status
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(420)]
+ROOT = Path(__file__).parents[2]
+GONE_SECONDS = 5.0
+"""What a killed run may take to disappear."""
+
+
+def lab(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The lab's own command line, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "lab", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=400,
+        cwd=ROOT,
+        env=os.environ | environment,
+        check=False,
+    )
+
+
+def ran(*arguments: str) -> Result:
+    """One experiment's result; its exit code is the process's own."""
+    done = lab("run", *arguments, "--profile", "quick", "--json")
+    result = msgspec.json.decode(done.stdout, type=Result)
+    assert done.returncode == result.exit_code, done.stderr
+    return result
+
+
+def violated(result: Result) -> set[str]:
+    """The verifiers that say VIOLATED."""
+    return {v.verifier for v in result.verdicts if v.status is Status.VIOLATED}
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Result], Path]:
+    """The CI stage once, on the default system: every experiment by name, and the JUnit file."""
+    junit = tmp_path_factory.mktemp("chaos") / "junit.xml"
+    done = lab("chaos", "--json", "--junit", str(junit))
+    results = msgspec.json.decode(done.stdout, type=list[Result])
+    return {result.experiment: result for result in results}, junit
+
+
+@pytest.mark.parametrize("name", ["cross_contamination", "partition", "tenant_crash"])
+def test_a_sound_platform_is_held(stage: tuple[dict[str, Result], Path], name: str) -> None:
+    result = stage[0][name]
+    assert result.status is Status.HELD, [v for v in result.verdicts if v.status != "HELD"]
+
+
+def test_a_sound_platform_is_never_violated_by_a_noisy_neighbour(
+    stage: tuple[dict[str, Result], Path],
+) -> None:
+    # A busy host may make it UNKNOWN, which is honest; VIOLATED would be a false alarm.
+    assert not violated(stage[0]["noisy_neighbor"])
+
+
+def test_the_stage_writes_one_case_a_verdict(stage: tuple[dict[str, Result], Path]) -> None:
+    results, junit = stage
+    suites = ElementTree.parse(junit).getroot().findall("testsuite")
+    assert [suite.get("name") for suite in suites] == list(results)
+    for suite, result in zip(suites, results.values(), strict=True):
+        assert len(suite.findall("testcase")) == len(result.verdicts)
+
+
+def test_judging_again_needs_no_engine_and_says_the_same(
+    stage: tuple[dict[str, Result], Path],
+) -> None:
+    for result in stage[0].values():
+        done = lab("judge", result.folder, "--json", DOCKER_HOST="unix:///nonexistent.sock")
+        again = msgspec.json.decode(done.stdout, type=Result)
+        assert again.verdicts == result.verdicts
+        assert done.returncode == result.exit_code
+
+
+@pytest.mark.parametrize(
+    ("name", "defect", "verifier"),
+    [
+        ("noisy_neighbor", "shared_pool", "latency"),
+        ("cross_contamination", "response_cache", "isolation"),
+        ("partition", "redis_no_reconnect", "recovery"),
+        ("tenant_crash", "orphan_agent", "cleanup"),
+    ],
+)
+def test_a_planted_defect_is_violated_by_its_verifier_alone(
+    name: str, defect: str, verifier: str
+) -> None:
+    result = ran(name, "--defect", defect)
+    assert result.exit_code == 1
+    assert violated(result) == {verifier}
+
+
+@pytest.mark.parametrize("name", ["cross_contamination", "partition"])
+def test_the_smallest_system_is_held_to_the_same_claims(name: str) -> None:
+    result = ran(name, "--system", "compose/minimal")
+    assert result.status is Status.HELD, [v for v in result.verdicts if v.status != "HELD"]
+
+
+def test_a_system_without_admission_control_is_violated() -> None:
+    result = ran("noisy_neighbor", "--system", "compose/minimal")
+    assert "latency" in violated(result)
+
+
+@pytest.mark.parametrize("seconds", [0.6, 1.5, 4.0, 8.0])
+def test_a_killed_lab_leaves_nothing_behind(seconds: float) -> None:
+    words = [sys.executable, "-m", "lab", "run", "partition", "--system", "compose/minimal"]
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        run = next(line.split()[1] for line in process.stdout if line.startswith("run "))
+        time.sleep(seconds)  # the moment of the kill is the test's parameter, not a wait
+        process.send_signal(signal.SIGKILL)
+    until = time.monotonic() + GONE_SECONDS
+    while (left := (*residue(run), *_processes(run, process.pid))) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not left
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_lab_heals_and_says_so(number: signal.Signals, code: int) -> None:
+    words = [sys.executable, "-m", "lab", "run", "partition", "--system", "compose/minimal"]
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        run = next(line.split()[1] for line in process.stdout if line.startswith("run "))
+        next(line for line in process.stdout if "phase baseline" in line)
+        process.send_signal(number)
+    assert process.returncode == code
+    assert not residue(run)
+    assert not _processes(run, process.pid)
+
+
+def _processes(run: str, parent: int) -> list[str]:
+    """The command lines, anywhere on this machine, that name the run or are its generator's."""
+    lines: list[str] = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            text = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if run in text or f"lab.load.worker {parent} " in text:
+            lines.append(text)
+    return lines
