@@ -157,6 +157,14 @@ class _Run:
                 calm = await self.play(phase, generator, calm)
             deadline = max(w.deadline_seconds for w in self.experiment.workloads)
             health = await generator.finish(drain_seconds=deadline)
+        self.tell_health(health)
+
+    def tell_health(self, health: Health) -> None:
+        """The generator's own figures, and every moment in which the whole machine stood still."""
+        for end_ns, stall_ns in health.stalls:
+            at_ns = end_ns - self.opened.epoch_ns
+            stall = Sampled(probe="stall", at_ns=at_ns, values={"stall_ms": stall_ns / 1e6})
+            self.journal.append(stall)
         self.sample("generator", values=_values(health))
 
     async def play(self, phase: Phase, generator: Generator, before: Window) -> Window:
@@ -305,11 +313,12 @@ def _prefix(run: str) -> str:
 def _values(health: Health) -> dict[str, float]:
     """The generator's health as a probe's values, per-phase figures under `<phase>.<name>`."""
     whole = msgspec.structs.asdict(health)
+    del whole["stalls"]
     phases: dict[str, Health] = whole.pop("phases")
     per_phase = {
         f"{phase}.{name}": float(value)
         for phase, own in phases.items()
         for name, value in msgspec.structs.asdict(own).items()
-        if name != "phases"
+        if name not in {"phases", "stalls"}
     }
     return {name: float(value) for name, value in whole.items()} | per_phase

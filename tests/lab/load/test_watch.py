@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from lab.history import Op, Outcome
@@ -57,3 +59,12 @@ def test_a_phase_that_ended_costs_nothing_any_more() -> None:
     tally.end()
     assert tally.health() == first
     assert first.seconds == pytest.approx(0, abs=1)
+
+
+def test_a_stop_of_the_whole_machine_is_told_with_its_time() -> None:
+    watch = Watch()
+    watch.stalled(499 * MS)
+    watch.stalled(700 * MS)
+    ((end_ns, stall_ns),) = watch.health().stalls
+    assert stall_ns == 700 * MS
+    assert abs(time.monotonic_ns() - end_ns) < 60_000 * MS
