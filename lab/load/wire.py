@@ -132,8 +132,8 @@ class Health(msgspec.Struct, frozen=True, kw_only=True, tag="health"):
     due: actions the schedule held; sent: those that were sent; dropped: due beyond `in_flight_max`;
     not_connected: due while the tenant had no session; censored: unfinished at the end of the run.
     lateness: sent minus due; stall: by how much the 50 ms ticker was late at worst; cpu_seconds:
-    the worker's own; seconds: how long it lasted. stalls: when (monotonic clock, at its end) and for
-    how long everything stood still. `phases` and `stalls` are empty in a phase's own entry.
+    the worker's own; seconds: how long it lasted. stalls: when (monotonic clock, at its end) and
+    for how long everything stood still. `phases` and `stalls` are empty in a phase's own entry.
     """
 
     due: int = 0
