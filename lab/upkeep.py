@@ -24,16 +24,20 @@ async def keep_up(
     await prepare([system], say)
     own = RUNS / run
     own.mkdir(parents=True, exist_ok=True)
-    async with standing(
-        system,
-        run=run,
-        folder=own,
-        cohorts=(COHORT,),
-        defects=defects,
-        mode=mode,
-        say=say,
-        keep=True,
-    ) as stack:
+    # The lease ends with this command: until then, a kill takes away what was begun.
+    async with (
+        healer.Lease(run, own),
+        standing(
+            system,
+            run=run,
+            folder=own,
+            cohorts=(COHORT,),
+            defects=defects,
+            mode=mode,
+            say=say,
+            keep=True,
+        ) as stack,
+    ):
         ways = {f"entrance {name}": at for (name, _), at in stack.site.entrances.items()}
         probes = {f"observer {name}": at for name, at in stack.site.observers.items()}
         return (("run", run), *((name, str(at)) for name, at in (ways | probes).items()))
@@ -56,10 +60,10 @@ def containers() -> tuple[Standing, ...]:
 
 
 def logs(run: str, service: str) -> tuple[tuple[str, str], ...]:
-    """(name, text) of the logs of a stack that is up: of one service, or of all."""
+    """(name, text) of the logs of a stack that is up, a kept one first: of one service, or all."""
     with engine() as client:
         boxes = client.standing()
-        newest = run or max((box.run for box in boxes), default="")
+        newest = run or max(((box.kept, box.run) for box in boxes), default=(False, ""))[1]
         wanted = [b for b in boxes if b.run == newest and service in ("", b.service)]
         if not wanted:
             known = ", ".join(sorted({b.service for b in boxes if b.run == newest}))
