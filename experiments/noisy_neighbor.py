@@ -64,6 +64,9 @@ def experiment(setup: Setup) -> Experiment:
                 4.0 if quick else 6.0, before="baseline", after="recovery", of=quiet.name
             ),
             confirmed.the_flood_was_real(
+                cohort=noisy.name, phase="attack", per_second_min=FLOOD_PER_SECOND / 4
+            ),
+            confirmed.the_flood_was_real(
                 cohort=noisy.name, phase="sustained", per_second_min=FLOOD_PER_SECOND / 2
             ),
             measurement.generator_was_on_time(),

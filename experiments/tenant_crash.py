@@ -47,7 +47,11 @@ def experiment(setup: Setup) -> Experiment:
                 )
                 for n in crashes
             ),
-            *(untouched.others_feel_nothing(of=quiet.name, phase=f"crash {n}") for n in crashes),
+            *(
+                untouched.others_feel_nothing(of=quiet.name, phase=f"{part} {n}")
+                for n in crashes
+                for part in ("crash", "after")
+            ),
             routing.every_message_is_answered(settle_seconds=SETTLE_SECONDS),
             isolation.no_foreign_canaries(),
             confirmed.every_fault_bit(),

@@ -7,17 +7,12 @@ here: a toxic acts on the links that exist as well as on new ones.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import ClassVar, Literal
 
-from lab.errors import UsageError
+from faults.checks import STREAMS, one_of, within
+from faults.effects import slowed, starved
 from lab.fault import Effect, Lab, Toxic, Window
-from lab.history import Op, Outcome
-
-OPS_MIN = 10
-"""Fewer operations than this say nothing about a cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +26,9 @@ class Latency:
     kind: ClassVar[str] = "latency"
 
     def __post_init__(self) -> None:
-        if not 0 < self.delay_ms <= 60_000 or not 0 <= self.jitter_ms <= self.delay_ms:
-            raise UsageError(
-                f"delay_ms={self.delay_ms}, jitter_ms={self.jitter_ms} cannot be",
-                where="latency",
-                mend="delay_ms is 1 to 60000 and jitter_ms at most delay_ms",
-            )
+        within(self.kind, "delay_ms", self.delay_ms, 1, 60_000)
+        within(self.kind, "jitter_ms", self.jitter_ms, 0, self.delay_ms)
+        one_of(self.kind, "stream", self.stream, STREAMS)
 
     @property
     def target(self) -> str:
@@ -53,16 +45,10 @@ class Latency:
         await lab.links.remove(self.link, self.kind)
 
     def effect(self, before: Window, during: Window) -> Effect:
-        """Confirmed when operations that crossed the link took at least half the delay longer.
-
-        Not every operation crosses every link, so upper quartiles are compared: at least a quarter
-        of the operations must have felt it.
-        """
-        calm, slowed = _quartile_ms(before.ops), _quartile_ms(during.ops)
-        observed = {"calm_p75_ms": calm, "slowed_p75_ms": slowed}
-        bit = slowed - calm >= 0.5 * (self.delay_ms - self.jitter_ms)
-        how = f"p75 of operations {calm:.1f} -> {slowed:.1f} ms, asked for +{self.delay_ms} ms"
-        return Effect(bit, how, observed)
+        """Confirmed when operations that crossed the link took at least half the delay longer."""
+        seen = slowed(before, during, 0.5 * (self.delay_ms - self.jitter_ms))
+        how = f"{seen.how}, asked for +{self.delay_ms} ms"
+        return Effect(seen.bit, how, seen.observed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +65,7 @@ class Partition:
     kind: ClassVar[str] = "partition"
 
     def __post_init__(self) -> None:
-        if self.direction not in {"both", "to", "from"}:
-            raise UsageError(
-                f"direction={self.direction!r} cannot be",
-                where="partition",
-                mend="both, to or from",
-            )
+        one_of(self.kind, "direction", self.direction, ("both", "to", "from"))
 
     @property
     def target(self) -> str:
@@ -110,8 +91,8 @@ class Partition:
             await lab.links.remove(self.link, toxic.name)
 
     def effect(self, before: Window, during: Window) -> Effect:
-        """Confirmed when what needs the link stopped being answered; see `_starved`."""
-        return _starved(before, during)
+        """Confirmed when what needs the link stopped being answered; see `starved`."""
+        return starved(before, during)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,27 +117,4 @@ class Down:
 
     def effect(self, before: Window, during: Window) -> Effect:
         """As for a partition: those who need the server are not answered any more."""
-        return _starved(before, during)
-
-
-def _starved(before: Window, during: Window) -> Effect:
-    """Confirmed when the share of answered operations fell to at most half of what it was.
-
-    Traffic is the witness because Toxiproxy counts a connection's bytes only when it ends. A system
-    that answers without the link has not felt the cut, and nothing may be concluded from it.
-    """
-    calm, cut = _answered(before.ops), _answered(during.ops)
-    how = f"{calm:.0%} -> {cut:.0%} of {len(during.ops)} operations answered"
-    bit = len(during.ops) >= OPS_MIN and calm > 0 and cut <= calm / 2
-    return Effect(bit, how, {"calm_answered_share": calm, "cut_answered_share": cut})
-
-
-def _answered(ops: Sequence[Op]) -> float:
-    """The share of operations that were answered; 0 of 0 is 0."""
-    return sum(op.outcome is Outcome.OK for op in ops) / len(ops) if ops else 0.0
-
-
-def _quartile_ms(ops: Sequence[Op]) -> float:
-    """The upper quartile of the latencies of what was answered; 0 when nothing was."""
-    times = sorted(op.latency_ms for op in ops if op.outcome is Outcome.OK)
-    return median(times[len(times) // 2 :]) if times else 0.0
+        return starved(before, during)

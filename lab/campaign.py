@@ -24,13 +24,13 @@ from lab.experiment import Experiment, Profile, Setup
 from lab.history import Op
 from lab.images import ensure as images
 from lab.images.ensure import ImageNeed
-from lab.journal import Closed, Journal, Opened
-from lab.judging import EVENTS_FILE, Judged, judge
+from lab.journal import Closed, Journal, Opened, Sampled
+from lab.judging import EVENTS_FILE, RESIDUE, Judged, judge
 from lab.load import events
 from lab.run import Ground, View, perform
 from lab.stack import file as stackfile
 from lab.stack.file import SystemFile
-from lab.stack.plan import TOXIPROXY_IMAGE
+from lab.stack.plan import TOXIPROXY_IMAGE, check
 from lab.stack.standing import Stack, standing
 from lab.system import DriverFactory, actions_of
 
@@ -72,6 +72,7 @@ def plan(request: Request) -> Plan:
     """Check everything that can be checked without an engine. Raises UsageError."""
     entries = [catalog.experiment(name) for name in request.names]
     system = stackfile.load(request.system)
+    check(system)
     mode = system.chosen_mode(request.mode)
     system.chosen_defects(request.defects)
     driver = stackfile.load_driver(system.driver)
@@ -138,11 +139,11 @@ async def conduct(
     as soon as it is known. Raises LabError when the lab fails outside a story; a failure inside one
     is in its result, and ends the campaign.
     """
-    folder = RUNS / what.run
-    folder.mkdir(parents=True, exist_ok=True)
     began = monotonic()
     await prepare([what.system], view.say)
     prepared = monotonic() - began
+    folder = RUNS / what.run
+    folder.mkdir(parents=True, exist_ok=True)
     results: list[Judged] = []
     while len(results) < len(what.stories) and not any(result.error for result in results):
         async with stood_up(what, folder, view) as stack:
@@ -151,9 +152,9 @@ async def conduct(
                 results.append(replace(result, timings=timings))
                 told(results[-1])
             await stack.logs(folder / "logs")
-    residue = await to_thread.run_sync(healer.residue, what.run)
-    if residue:
-        results[-1] = replace(results[-1], residue=tuple(residue))
+        if residue := await to_thread.run_sync(healer.residue, what.run):
+            results[-1] = replace(_with_residue(results[-1], residue), timings=timings)
+            told(results[-1])
     return tuple(results)
 
 
@@ -169,6 +170,15 @@ async def _on_one_stack(
             return
 
 
+def _with_residue(result: Judged, residue: tuple[str, ...]) -> Judged:
+    """The same story, judged again with what was found after everything should have been gone."""
+    opened = result.history.opened
+    with Journal(result.folder) as journal:
+        at_ns = monotonic_ns() - opened.epoch_ns
+        journal.append(Sampled(probe=RESIDUE, at_ns=at_ns, items={"left": residue}), durable=True)
+    return judge(result.folder)
+
+
 async def _one(
     what: Plan, entry: Entry, story: Experiment, stack: Stack, folder: Path, view: View
 ) -> Judged:
@@ -178,15 +188,17 @@ async def _one(
     with Journal(folder) as journal:
         journal.append(opened, durable=True)
         ops: list[Op] = []
-        error = ""
+        error = "it was ended before its end"  # by a signal, or by a bug of the lab
         try:
             with one_line():
                 await perform(story, opened, ground, journal, view, ops)
+            error = ""
         except LabError as problem:
             error = str(problem)
         finally:
             events.write(folder / EVENTS_FILE, ops)
-        journal.append(Closed(at_ns=monotonic_ns() - opened.epoch_ns, error=error), durable=True)
+            at_ns = monotonic_ns() - opened.epoch_ns
+            journal.append(Closed(at_ns=at_ns, error=error), durable=True)
     return await to_thread.run_sync(judge, folder)
 
 

@@ -9,16 +9,20 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from signal import SIGKILL
 
 from anyio import fail_after, to_thread
 
 from lab.engine.api import Engine
 from lab.errors import LabError
-from lab.fault import AgentProcess
+from lab.fault import AgentProcess, Resource, ServiceState
 from lab.stack.schema import AgentsBlock
 
 EXEC_SECONDS = 10.0
 """A look or a signal inside a container takes 50 ms; the engine waits for one without an end."""
+
+DYING_SECONDS = 5
+"""How long a signalled service may take to end before it counts as one that ignores the signal."""
 
 _TABLE = 'exec grep -azH "" /proc/[0-9]*/stat /proc/[0-9]*/cmdline 2>/dev/null'
 _KILL = """
@@ -77,17 +81,61 @@ class RunContainers:
         await self._run(process.service, "sh", "-c", _KILL, "sh", *words)
 
     async def kill(self, service: str, signal: int) -> None:
-        """Signal a service's main process; one that is not running is fine."""
-        await to_thread.run_sync(self._engine.kill, self._id(service), signal)
+        """Signal a service's main process; one that is not running is fine.
+
+        Returns once it has ended, so that a heal does not find it dying and take it for alive. One
+        that ignores the signal for `DYING_SECONDS` runs on, which is an error only after SIGKILL.
+        """
+        container = self._id(service)
+
+        def work() -> bool:
+            self._engine.kill(container, signal)
+            return self._engine.ended_within(container, DYING_SECONDS)
+
+        ended = await to_thread.run_sync(work)
+        _took(ended or signal != SIGKILL, service, "it survived SIGKILL")
 
     async def start(self, service: str) -> None:
         """Start a stopped service; a running one is fine."""
-        await to_thread.run_sync(self._engine.start, self._id(service))
+        if not (await self.state(service)).running:
+            await to_thread.run_sync(self._engine.start, self._id(service))
+            _took((await self.state(service)).running, service, "it ended as soon as it started")
+
+    async def stop(self, service: str) -> None:
+        """Ask the service to end, and kill it when its grace is over; a stopped one is fine."""
+        await to_thread.run_sync(self._engine.stop, self._id(service))
+        _took(not (await self.state(service)).running, service, "it did not stop")
+
+    async def pause(self, service: str, paused: bool) -> None:
+        """Freeze or thaw all its processes; as they already are is fine."""
+        await to_thread.run_sync(self._engine.pause, self._id(service), paused)
+        _took((await self.state(service)).paused is paused, service, f"paused is not {paused}")
+
+    async def limit(self, service: str, resource: Resource, amount: float) -> None:
+        """Set a limit above 0; the engine refuses memory below what is in use (cgroup v1)."""
+        await to_thread.run_sync(self._engine.limit, self._id(service), resource, amount)
+        await self._limited(service, resource, amount)
+
+    async def unlimit(self, service: str, resource: Resource) -> None:
+        """Put the limit back to what the container was created with; as it already is is fine."""
+        declared = await to_thread.run_sync(self._engine.declared, self._id(service))
+        amount: float = getattr(declared, resource)
+        if getattr((await self.state(service)).limits, resource) != amount:
+            await to_thread.run_sync(self._engine.limit, self._id(service), resource, amount)
+        await self._limited(service, resource, amount)
+
+    async def _limited(self, service: str, resource: Resource, amount: float) -> None:
+        """Read the limit back."""
+        seen: float = getattr((await self.state(service)).limits, resource)
+        _took(abs(seen - amount) < 1e-4, service, f"{resource} is {seen:g}, not {amount:g}")
+
+    async def state(self, service: str) -> ServiceState:
+        """How the service's container is right now."""
+        return await to_thread.run_sync(self._engine.state, self._id(service))
 
     async def running(self, service: str) -> bool:
         """Whether the service's container runs right now."""
-        placed = await to_thread.run_sync(self._engine.placed, self._id(service))
-        return placed.running
+        return (await self.state(service)).running
 
     def _id(self, service: str) -> str:
         if service not in self._ids:
@@ -104,6 +152,12 @@ class RunContainers:
         except TimeoutError as late:
             raise LabError(f"no answer from inside in {EXEC_SECONDS:g} s", where=service) from late
         return output
+
+
+def _took(took: bool, service: str, otherwise: str) -> None:
+    """Raise LabError when what was asked of a service did not take hold."""
+    if not took:
+        raise LabError(otherwise, where=f"service {service}")
 
 
 def tenant_of(args: Sequence[str], argv: str) -> str | None:

@@ -57,6 +57,16 @@ def sweep_orphans() -> tuple[str, ...]:
     return tuple(removed)
 
 
+def _swept(run: str) -> tuple[str, ...]:
+    """One sweep. An engine that does not answer is asked again: what it holds is still there."""
+    try:
+        return sweep(run)
+    except LabError as error:
+        sys.stderr.write(f"{error}\n")
+        sleep(SETTLE_SECONDS)
+        return ("the engine did not answer",)
+
+
 def heal_dead(run: str, folder: Path) -> tuple[str, ...]:
     """As `heal`, for a person who names the run. Raises UsageError when its lab is still alive."""
     if (folder / LOCK_NAME).exists() and not _abandoned(folder / LOCK_NAME):
@@ -69,7 +79,7 @@ def _abandoned(lock: Path) -> bool:
     try:
         with lock.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (FileNotFoundError, NotADirectoryError, BlockingIOError):
+    except OSError:  # not there, not ours to look into, or held by a lab that is alive
         return False
     return True
 
@@ -86,7 +96,7 @@ def heal(run: str, folder: Path) -> tuple[str, ...]:
         removed = {}
     quiet, until = 0, monotonic() + GIVE_UP_SECONDS
     while quiet < 2:
-        there = sweep(run)
+        there = _swept(run)
         removed.update(dict.fromkeys(there))
         quiet = 0 if there else quiet + 1
         if monotonic() > until:

@@ -60,12 +60,20 @@ class Op(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return (self.done_ns - self.due_ns) / 1e6
 
 
+OVERHEARD = "overheard"
+"""The action of a pseudo-operation that carries text no reply had; it is in no phase and cohort."""
+
+
 @dataclass(frozen=True)
 class History:
-    """All that verifiers may look at: the operations (by due time) and the journal's events."""
+    """All that verifiers may look at: the operations (by due time) and the journal's events.
+
+    overheard: pseudo-operations with text that no reply had; nothing of them counts as traffic.
+    """
 
     ops: tuple[Op, ...]
     events: tuple[Event, ...]
+    overheard: tuple[Op, ...] = ()
 
     @cached_property
     def opened(self) -> Opened:
@@ -89,4 +97,7 @@ class History:
 
 def history(ops: Iterable[Op], events: Iterable[Event]) -> History:
     """A history with its operations in due order; ties by id, so it is the same every time."""
-    return History(tuple(sorted(ops, key=lambda op: (op.due_ns, op.id))), tuple(events))
+    rising = sorted(ops, key=lambda op: (op.due_ns, op.id))
+    real = tuple(op for op in rising if op.action != OVERHEARD)
+    heard = tuple(op for op in rising if op.action == OVERHEARD)
+    return History(real, tuple(events), heard)

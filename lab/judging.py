@@ -19,6 +19,8 @@ from lab.verdict import Status, Verdict
 from lab.verifiers import judge_all
 
 EVENTS_FILE = "events.parquet"
+RESIDUE = "residue"
+"""The probe that looks, after everything is down, for what is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,6 @@ class Judged:
     experiment: Experiment
     history: History
     verdicts: tuple[Verdict, ...]
-    residue: tuple[str, ...] = ()
     timings: tuple[tuple[str, float], ...] = ()
 
     @property
@@ -41,7 +42,15 @@ class Judged:
     @property
     def spoiled(self) -> bool:
         """Whether the stack was left in a state that no other story should start from."""
-        return not any(s.probe == "census after" for s in self.history.of(Sampled))
+        censuses = {s.probe: s.items for s in self.history.of(Sampled)}
+        after = censuses.get("census after")
+        return after is None or after != censuses.get("census before")
+
+    @property
+    def residue(self) -> tuple[str, ...]:
+        """What of the run was still there after it, by kind and name."""
+        found = (s for s in self.history.of(Sampled) if s.probe == RESIDUE)
+        return tuple(name for sample in found for name in sample.items.get("left", ()))
 
     @property
     def exit_code(self) -> ExitCode:

@@ -14,7 +14,6 @@ from pathlib import Path
 from time import monotonic_ns
 from typing import Protocol
 
-import msgspec
 from anyio import CancelScope, fail_after, move_on_after, sleep, sleep_until
 from anyio import current_time as loop_time
 
@@ -26,12 +25,14 @@ from lab.history import Op
 from lab.journal import Acted, Confirmed, Entered, Journal, Left, Opened, Sampled
 from lab.load.generator import Generator, generating
 from lab.load.wire import GeneratorPlan, Health, PhasePlan
+from lab.seeds import digest
 from lab.stats.paired import live_judgement
 from lab.system import Ability, Census, Driver, DriverFactory, Site, Tenant, TenantPlan
 from lab.verdict import Status
 
 PROVISION_SECONDS = 60.0
 RETIRE_SECONDS = 30.0
+CENSUS_SECONDS = 10.0
 SETTLE_SECONDS = 5.0
 """What a tenant leaves has to be given back within this time after its last connection closed."""
 LEAD_SECONDS = 0.1
@@ -115,13 +116,13 @@ class _Run:
         before = await self.census(driver)
         self.sample("census before", items=before)
         await self.provision(driver)
-        await self.phases()
+        await self.phases(driver)
         await self.give_back(driver, before)
 
     async def provision(self, driver: Driver) -> None:
         """Create the tenants and note their ids (never their secrets) in the journal."""
         cohorts = {name: c.name for c in self.experiment.cohorts for name in c.tenants}
-        plan = TenantPlan(cohorts, prefix=_prefix(self.opened.run), seed=self.opened.seed)
+        plan = TenantPlan(cohorts, prefix=_prefix(self.opened), seed=self.opened.seed)
         try:
             with fail_after(PROVISION_SECONDS):
                 made = await driver.provision(plan)
@@ -133,7 +134,7 @@ class _Run:
         )
         self.sample("tenants", items={t.name: (t.id,) for t in self.tenants})
 
-    async def phases(self) -> None:
+    async def phases(self, driver: Driver) -> None:
         """Connect everybody, play every phase in turn, and drain."""
         joined = (w for phase in self.experiment.phases for w in phase.joined_by)
         plan = GeneratorPlan(
@@ -154,7 +155,9 @@ class _Run:
                 )
             calm = Window(1.0, (), {})
             for phase in self.experiment.phases:
-                calm = await self.play(phase, generator, calm)
+                seen = await self.play(phase, generator, calm)
+                calm = calm if phase.faults else seen
+            await self.look_around(driver)
             deadline = max(w.deadline_seconds for w in self.experiment.workloads)
             health = await generator.finish(drain_seconds=deadline)
         self.tell_health(health)
@@ -165,7 +168,7 @@ class _Run:
             at_ns = end_ns - self.opened.epoch_ns
             stall = Sampled(probe="stall", at_ns=at_ns, values={"stall_ms": stall_ns / 1e6})
             self.journal.append(stall)
-        self.sample("generator", values=_values(health))
+        self.sample("generator", values=health.values())
 
     async def play(self, phase: Phase, generator: Generator, before: Window) -> Window:
         """One phase, with its faults held for all of it; returns what was seen in it."""
@@ -246,9 +249,13 @@ class _Run:
         return await self.ground.containers.agents()
 
     async def census(self, driver: Driver) -> Census:
-        """The driver's census, and the agents the process table shows."""
+        """The driver's census, and the agents the process table shows. Raises LabError."""
         agents = tuple(sorted(await self.agents()))
-        return {**await driver.census(), "agents": agents}
+        try:
+            with fail_after(CENSUS_SECONDS):
+                return {**await driver.census(), "agents": agents}
+        except (OSError, RuntimeError, ValueError) as error:
+            raise LabError(f"no census: {error}", where=str(self.ground.driver_path)) from error
 
     async def give_back(self, driver: Driver, before: Census) -> None:
         """Retire the tenants and take the last census once nothing changes any more.
@@ -260,18 +267,24 @@ class _Run:
         try:
             with fail_after(RETIRE_SECONDS):
                 await driver.retire(self.tenants)
-        except (LabError, OSError, RuntimeError) as error:
-            # A system too broken to remove a tenant is a finding, not a failure of the lab: without
-            # the last census, clean-up is UNKNOWN, and the stack is not used again.
-            self.note("driver", "the tenants could not be retired", str(error))
-            return
-        with fail_after(RETIRE_SECONDS):
             until = loop_time() + SETTLE_SECONDS
             after = {**await self.census(driver), "agents": agents}
             while after != before and loop_time() < until:
                 await sleep(0.1)
                 after = {**await self.census(driver), "agents": agents}
+        except (LabError, OSError, RuntimeError, ValueError) as error:
+            # A system too broken to remove a tenant is a finding, not a failure of the lab: without
+            # the last census, clean-up is UNKNOWN, and the stack is not used again.
+            self.note("driver", "the tenants could not be retired", str(error))
+            return
         self.sample("census after", items=after)
+
+    async def look_around(self, driver: Driver) -> None:
+        """A census while the tenants are there, to show that one sees them at all."""
+        try:
+            self.sample("census during", items=await self.census(driver))
+        except LabError as error:
+            self.note("driver", "no census could be taken", str(error))
 
     async def settled_agents(self, before: tuple[str, ...]) -> tuple[str, ...]:
         """The agents once they are as they were before, or after the time for it is over."""
@@ -305,20 +318,9 @@ class _Run:
         )
 
 
-def _prefix(run: str) -> str:
-    """A short tenant prefix that is this run's own: the random tail of its id."""
-    return "t" + run.rsplit("-", 1)[-1]
+def _prefix(opened: Opened) -> str:
+    """A short tenant prefix of the story's own: stories that share a stack never share a tenant.
 
-
-def _values(health: Health) -> dict[str, float]:
-    """The generator's health as a probe's values, per-phase figures under `<phase>.<name>`."""
-    whole = msgspec.structs.asdict(health)
-    del whole["stalls"]
-    phases: dict[str, Health] = whole.pop("phases")
-    per_phase = {
-        f"{phase}.{name}": float(value)
-        for phase, own in phases.items()
-        for name, value in msgspec.structs.asdict(own).items()
-        if name not in {"phases", "stalls"}
-    }
-    return {name: float(value) for name, value in whole.items()} | per_phase
+    From the seed, so that the same seed writes the same values, byte for byte.
+    """
+    return "t" + digest(opened.seed, "tenants", opened.experiment).hex()[:6]

@@ -121,6 +121,14 @@ class Session(Protocol):
         """
         ...
 
+    def overheard(self) -> Sequence[str]:
+        """Take all text received since the last call that is in no Reply.
+
+        Answers that nobody waits for (late, doubled, somebody else's) and the bodies of errors: a
+        leak shows there first, so everything is scanned.
+        """
+        ...
+
     async def close(self) -> None:
         """Say goodbye and wait for it, within the driver's own short limit."""
         ...

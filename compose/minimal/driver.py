@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from websockets.asyncio.client import connect
 
 from lab.actions import Action, List, Read, Work, Write
-from lab.system import Census, Reply, Site, Tenant, TenantPlan
+from lab.system import Census, Endpoint, Reply, Site, Tenant, TenantPlan
 
 MESSAGES = {
     Write: lambda a: {"do": "write", "key": a.key, "value": a.value},
@@ -20,7 +20,7 @@ MESSAGES = {
 
 class Session:
     async def open(self, url: str, token: str) -> "Session":
-        self.turn, headers = asyncio.Lock(), {"Authorization": token}
+        self.turn, self.heard, headers = asyncio.Lock(), [], {"Authorization": token}
         self.socket = await connect(url, additional_headers=headers, compression=None, proxy=None)
         return self
 
@@ -28,10 +28,15 @@ class Session:
         async with asyncio.timeout(deadline_seconds), self.turn:
             await self.socket.send(json.dumps({"id": op} | MESSAGES[type(action)](action)))
             while (reply := json.loads(raw := await self.socket.recv()))["id"] != op:
-                pass  # the late answer to a question that was given up
+                self.heard.append(raw)  # the late answer to a question that was given up
         if "error" in reply:
+            self.heard.append(raw)
             raise ConnectionError(reply["error"])
         return Reply(reply["result"] if isinstance(action, Read) else None, raw)
+
+    def overheard(self) -> list[str]:
+        heard, self.heard = self.heard, []
+        return heard
 
     async def close(self) -> None:
         await self.socket.close()
@@ -44,9 +49,8 @@ class Driver:
     actions = frozenset(MESSAGES)
 
     def __init__(self, site: Site) -> None:
-        self.site, self.redis = site, None
-        if store := site.observers.get("redis"):  # opens no connection before its first command
-            self.redis = Redis(host=store.host, port=store.port, decode_responses=True)
+        self.site, store = site, site.observers.get("redis", Endpoint("", 0))
+        self.redis = Redis(host=store.host, port=store.port, decode_responses=True)
 
     async def provision(self, plan: TenantPlan) -> list[Tenant]:
         return [Tenant(name, f"{plan.prefix}-{name}", c) for name, c in plan.cohorts.items()]

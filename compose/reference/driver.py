@@ -93,6 +93,7 @@ class WebSocketSession:
     def __init__(self, socket: ClientConnection, tenant: str) -> None:
         self._socket, self._tenant = socket, tenant
         self._waiting: dict[str, asyncio.Future[tuple[str, dict[str, Any]]]] = {}
+        self._heard: list[str] = []
         self._reader = asyncio.create_task(self._read())
 
     async def perform(self, action: Action, *, op: str, deadline_seconds: float) -> Reply:
@@ -119,9 +120,15 @@ class WebSocketSession:
         finally:
             self._waiting.pop(op, None)
         if reply["type"] == "error":
+            self._heard.append(raw)
             kind = Refused if reply["definite"] else UnknownOutcomeError
             raise kind(reply["code"])
         return Reply(reply["value"], raw)
+
+    def overheard(self) -> Sequence[str]:
+        """Answers that nobody waited for, and the bodies of errors."""
+        heard, self._heard = self._heard, []
+        return heard
 
     async def close(self) -> None:
         """Close the socket and wait for the other side, within its short limit."""
@@ -146,6 +153,8 @@ class WebSocketSession:
                 waiter = self._waiting.get(reply.get("message_id") or "")
                 if waiter is not None and not waiter.done():
                     waiter.set_result((str(text), reply))
+                else:
+                    self._heard.append(str(text))
         except ConnectionClosed as error:
             why = f"the socket closed: {error}"
         for waiter in self._waiting.values():

@@ -8,14 +8,15 @@ from __future__ import annotations
 import sys
 import traceback
 from signal import SIGINT, SIGTERM, signal
+from subprocess import CalledProcessError
 from typing import NoReturn
 
-from lab.cli import lists, runs, stacks
-from lab.cli.loop import say
+from lab.cli import inject, lists, runs, stacks
+from lab.cli.loop import Leave, say
 from lab.cli.options import app
 from lab.errors import ExitCode, LabError
 
-__all__ = ["app", "lists", "main", "runs", "stacks"]
+__all__ = ["app", "inject", "lists", "main", "runs", "stacks"]
 
 
 def _leave(number: int, _: object) -> NoReturn:
@@ -30,9 +31,16 @@ def main() -> NoReturn:
     signal(SIGTERM, _leave)
     try:
         app()
+    except Leave as done:
+        code = done.code
+    except SystemExit as foreign:  # a usage error is 2; a pipe that closed would be 1, VIOLATED
+        code = ExitCode.LAB_FAILED if foreign.code == 1 else foreign.code
     except LabError as error:
         say(f"lab: {error}")
         code = error.exit_code
+    except (OSError, CalledProcessError) as error:
+        say(f"lab: {error} (a full disk, a folder without rights, or a tool that failed)")
+        code = ExitCode.LAB_FAILED
     except Exception:  # noqa: BLE001 - the outermost edge: a bug must not look like 1, VIOLATED
         traceback.print_exc()
         code = ExitCode.LAB_FAILED

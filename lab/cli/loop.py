@@ -8,15 +8,25 @@ from signal import SIGINT, SIGTERM, Signals
 from typing import TypeVar
 
 import anyio
-import typer
 
 from lab.errors import ExitCode, one_line
 
 T = TypeVar("T")
 
 
-def finished(work: Callable[[], Awaitable[T]]) -> T:
-    """Run `work` on the event loop; SIGINT and SIGTERM cancel it, and healing goes on."""
+class Leave(Exception):  # noqa: N818 - not an error: the command is done, with this exit code
+    """Ends a command with an exit code of the lab's own; every other way to 1 is not VIOLATED."""
+
+    def __init__(self, code: ExitCode) -> None:
+        super().__init__(code.meaning)
+        self.code = code
+
+
+def finished(work: Callable[[], Awaitable[T]], ended: str = "healed and taken down") -> T:
+    """Run `work` on the event loop; SIGINT and SIGTERM cancel it, and healing goes on.
+
+    ended: what is true, and told, once a signal's cancellation has run its course.
+    """
     caught: list[Signals] = []
     results: list[T] = []
 
@@ -37,8 +47,8 @@ def finished(work: Callable[[], Awaitable[T]]) -> T:
         anyio.run(inside)
     if caught:
         code = ExitCode.INTERRUPTED if caught[0] is SIGINT else ExitCode.TERMINATED
-        say(f"{Signals(caught[0]).name}: healed and taken down")
-        raise typer.Exit(code)
+        say(f"{Signals(caught[0]).name}: {ended}")
+        raise Leave(code)
     return results[0]
 
 

@@ -7,9 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-import typer
-
-from lab.cli.loop import finished
+from lab.cli.loop import Leave, finished
 from lab.cli.options import (
     DefectOption,
     JsonOption,
@@ -74,7 +72,7 @@ def judge(run: RunArgument, as_json: JsonOption = False) -> None:
         sys.stdout.buffer.write(files.encode([files.result(judged)]))
     else:
         terminal.show(terminal.console(to_stderr=False), judged)
-    raise typer.Exit(judged.exit_code)
+    raise Leave(judged.exit_code)
 
 
 @app.command()
@@ -118,18 +116,23 @@ def _campaign(
     for line in terminal.header(what):
         console.print(line, highlight=False, markup=False)
 
+    known: dict[Path, Judged] = {}
+
     def told(judged: Judged) -> None:
+        known[judged.folder] = judged
         files.write_result(judged)
         terminal.show(console, judged)
 
-    with terminal.watching(console) as view:
-        results = finished(lambda: campaign.conduct(what, view, told))
-    if junit is not None:
-        files.write_junit(results, junit)
-        console.print(f"JUnit report: {junit}", highlight=False)
+    try:
+        with terminal.watching(console) as view:
+            results = finished(lambda: campaign.conduct(what, view, told))
+    finally:
+        if junit is not None:  # also after an interruption: what was found is not lost
+            files.write_junit(list(known.values()), junit)
+            console.print(f"JUnit report: {junit}", highlight=False)
     if as_json:
         sys.stdout.buffer.write(files.encode([files.result(judged) for judged in results]))
-    raise typer.Exit(precedence(*(judged.exit_code for judged in results)))
+    raise Leave(precedence(*(judged.exit_code for judged in results)))
 
 
 def _profile(text: str) -> Profile:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lab.cli.loop import finished, say
+from lab.cli.loop import Leave, finished, say
 from lab.cli.options import DefectOption, ModeOption, SystemOption, app, system_folder
 from lab.errors import ExitCode
 
@@ -24,7 +24,7 @@ def doctor(
     for check in checks:
         mend = "" if check.ok or not check.mend else f"  -> {check.mend}"
         print(f"{'ok  ' if check.ok else 'BAD '} {check.name}: {check.detail}{mend}")
-    raise typer.Exit(ExitCode.HELD if all(c.ok for c in checks) else ExitCode.LAB_FAILED)
+    raise Leave(ExitCode.HELD if all(c.ok for c in checks) else ExitCode.LAB_FAILED)
 
 
 @app.command()

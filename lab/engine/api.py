@@ -7,16 +7,25 @@ docker-py's calls are untyped and block: callers run them in threads.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
 import docker
-from docker.errors import APIError, DockerException, NotFound
-from requests.exceptions import RequestException
+from docker.errors import (
+    APIError,
+    DockerException,
+    NotFound,
+    create_api_error_from_http_exception,
+)
+from requests import exceptions as http
 
+from lab.engine.limits import declared_in, limits_of, update_of
+from lab.engine.machine import find_endpoint, refuse_remote
 from lab.errors import LabError
+from lab.fault import Limits, Resource, ServiceState
 
 RUN = "crosstalk.run"
 SERVICE = "crosstalk.service"
@@ -135,7 +144,7 @@ class Engine:
             if error.status_code in (404, 409):
                 return GONE, b""
             raise told_as(error) from error
-        except (DockerException, RequestException) as error:
+        except (DockerException, http.RequestException) as error:
             raise told_as(error) from error
 
     def wait(self, container: str) -> int:
@@ -150,9 +159,59 @@ class Engine:
             if error.status_code != 409:
                 raise told_as(error) from error
 
+    def ended_within(self, container: str, seconds: int) -> bool:
+        """Whether a container has ended, or does within `seconds`."""
+        try:
+            self._client.wait(container, timeout=seconds)
+        except (http.ReadTimeout, http.ConnectionError):
+            return not self.state(container).running
+        except (DockerException, http.RequestException) as error:
+            raise told_as(error) from error
+        return True
+
     def start(self, container: str) -> None:
         """Start a container; a running one is fine."""
         told(lambda: self._client.start(container))
+
+    def stop(self, container: str) -> None:
+        """Stop a container within its own grace; a stopped one is fine."""
+        told(lambda: self._client.stop(container))
+
+    def pause(self, container: str, paused: bool) -> None:
+        """Freeze or thaw a container that is not yet so."""
+        change = self._client.pause if paused else self._client.unpause
+        if self.state(container).paused is not paused:
+            told(lambda: change(container))
+
+    def state(self, container: str) -> ServiceState:
+        """Whether a container runs, since when, and with what limits."""
+        seen = told(lambda: self._client.inspect_container(container))
+        state = seen["State"]
+        return ServiceState(
+            running=bool(state["Running"]),
+            paused=bool(state["Paused"]),
+            started=str(state["StartedAt"]),
+            limits=limits_of(seen["HostConfig"]),
+        )
+
+    def declared(self, container: str) -> Limits:
+        """The limits a container was created with, from its label."""
+        seen = told(lambda: self._client.inspect_container(container))
+        return declared_in(seen["Config"]["Labels"])
+
+    def limit(self, container: str, resource: Resource, amount: float) -> None:
+        """Change one limit, 0 to none; docker-py's own call knows no pids."""
+        body = update_of(resource, amount, self.declared(container))
+
+        def work() -> None:
+            path = f"/v{self._client.api_version}/containers/{container}/update"
+            try:
+                url = f"{self._client.base_url}{path}"
+                self._client.post(url, json=body, timeout=CALL_SECONDS).raise_for_status()
+            except http.HTTPError as refusal:
+                create_api_error_from_http_exception(refusal)
+
+        told(work)
 
     def log(self, container: str, lines: int = 0) -> str:
         """The last `lines` of a container's log, or all of it."""
@@ -223,17 +282,15 @@ class Engine:
 
 @contextmanager
 def engine() -> Generator[Engine]:
-    """The local engine. Raises LabError when there is none, or when it is on another machine.
+    """The local engine. Raises LabError when there is none, UsageError when it is not local.
 
-    A remote engine is refused: its containers are not this machine's to break.
+    A remote engine is refused unless it is allowed by name: it is not this machine's to break.
     """
-    client = told(lambda: docker.from_env(timeout=int(CALL_SECONDS), max_pool_size=32).api)
+    endpoint, _ = find_endpoint(os.environ)
+    refuse_remote(endpoint, os.environ)
+    seconds = int(CALL_SECONDS)
+    client = told(lambda: docker.APIClient(endpoint, timeout=seconds, max_pool_size=32))
     try:
-        if not str(client.base_url).startswith(("http+docker://", "npipe://")):
-            where = str(client.base_url)
-            raise LabError(
-                "the engine is on another machine", where=where, mend="unset DOCKER_HOST"
-            )
         yield Engine(client)
     finally:
         client.close()
@@ -243,7 +300,7 @@ def told(work: Callable[[], T]) -> T:
     """Make a call to the engine; what goes wrong is a LabError in one line."""
     try:
         return work()
-    except (DockerException, RequestException) as error:
+    except (DockerException, http.RequestException) as error:
         raise told_as(error) from error
 
 

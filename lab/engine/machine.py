@@ -132,6 +132,12 @@ def _listens(path: str) -> bool:
         connection.settimeout(ANSWER_SECONDS)
         try:
             connection.connect(path)
+        except PermissionError as error:
+            raise LabError(
+                "this user may not use the container engine",
+                where=path,
+                mend="add the user to the group that owns the socket, usually docker",
+            ) from error
         except OSError:
             return False
     return True

@@ -22,7 +22,7 @@ from lab.images.recipes import Recipe
 RECIPE_LABEL = "crosstalk.recipe"
 VERSION_LABEL = "crosstalk.version"
 STEP_SECONDS = 1200
-TEMPORARY = "crosstalk-build-"
+TEMPORARY = f"crosstalk-build-{os.getuid()}-"
 LOGS = recipes.ROOT / "runs" / "images"
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 _PIP_SETTINGS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST")

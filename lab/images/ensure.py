@@ -142,7 +142,7 @@ async def _alone(say: Say) -> AsyncGenerator[None]:
 def _clear() -> None:
     """Remove the folders of killed builds; never into a file system that was mounted there."""
     left = Path(tempfile.gettempdir()).glob(f"{build.TEMPORARY}*")
-    subprocess.run(["rm", "-rf", "--one-file-system", "--", *left], check=True)
+    subprocess.run(["rm", "-rf", "--one-file-system", "--", *left], check=False)
 
 
 async def _make_all(
@@ -218,7 +218,7 @@ async def _make(recipe: Recipe, pull: bool, before: Present | None, say: Say) ->
         await build.pull(recipe, log)
     else:
         version = await build.build(recipe, log)
-    if before is not None:
+    if before is not None and before.digest:  # one without our label is somebody else's
         await to_thread.run_sync(_forget, before.id, recipe.tag)
     say(f"image {recipe.tag}: {how} took {monotonic() - began:.1f} s{version and f' ({version})'}")
 

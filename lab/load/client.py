@@ -81,6 +81,7 @@ class Client:
         self._session: Session | None = None
         self.serial = 0
         self._absent = NOT_CONNECTED  # why there is no session, when there is none
+        self._heard: list[str] = []
         self._reopening: asyncio.Task[None] | None = None
         self._flights: set[_Flight] = set()
 
@@ -129,6 +130,13 @@ class Client:
             self._lost(serial, error)
         return Landing(serial, sent_ns, outcome, error, received)
 
+    def overheard(self) -> list[str]:
+        """Take what was received since the last call and is in no operation's reply."""
+        if self._session is not None:
+            self._heard.extend(self._session.overheard())
+        heard, self._heard = self._heard, []
+        return [bounded(text) for text in heard]
+
     def expire(self, now_ns: int) -> None:
         """End what is far beyond its deadline: its driver forgot to."""
         for flight in self._flights:
@@ -153,6 +161,7 @@ class Client:
         except Exception as error:  # noqa: BLE001 - classify raises the rest
             classify(error, self._driver_file)
             session.abort()
+        self._heard.extend(session.overheard())
 
     def _lost(self, serial: int, why: str) -> None:
         """The session `serial` is broken: drop it, end what else was on it, open the next.
@@ -164,6 +173,7 @@ class Client:
             return
         session, self._session = self._session, None
         session.abort()
+        self._heard.extend(session.overheard())
         for flight in self._flights:
             if flight.session == serial:
                 flight.end(why)

@@ -11,12 +11,14 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from time import monotonic_ns
+
+import msgspec
 
 from lab.actions import Step, name_of
 from lab.errors import LabError
-from lab.history import Op, Outcome
+from lab.history import OVERHEARD, Op, Outcome
 from lab.load.client import Client, Landing
 from lab.load.outcome import DROPPED, sent_by
 from lab.load.pacer import pacer
@@ -61,6 +63,7 @@ class Engine:
         emit: Callable[[Op], None],
     ) -> None:
         self._plan, self._driver, self._tasks, self._emit = plan, driver, tasks, emit
+        self._overheard = count()
         self._clients = {t.name: Client(t, driver, plan, tasks) for t in plan.tenants}
         self._players: dict[str, asyncio.Task[None]] = {}
         self._watch = Watch()
@@ -121,6 +124,7 @@ class Engine:
 
         await asyncio.gather(*(closed(client) for client in self._clients.values()))
         self._ticker.cancel()
+        self._tell_overheard()
         return self._watch.health()
 
     async def _drained(self, seconds: float) -> None:
@@ -201,6 +205,17 @@ class Engine:
         running.tally.count(ended)
         self._emit(ended)
 
+    def _tell_overheard(self) -> None:
+        """What tenants received beside their replies, as operations of no phase and no cohort."""
+        now_ns = monotonic_ns() - self._plan.epoch_ns
+        for client in self._clients.values():
+            for text in client.overheard():
+                name = client.tenant.name
+                op = f"{OVERHEARD}/{name}/{next(self._overheard)}"
+                times = (now_ns, now_ns, now_ns)
+                heard = Op(op, name, "", client.serial, OVERHEARD, "", *times, Outcome.OK)
+                self._emit(msgspec.structs.replace(heard, received=text))
+
     async def _tick(self) -> None:
         """Every 50 ms: note by how much the loop stood still, end what is beyond its deadline."""
         due_ns = monotonic_ns() + TICK_NS
@@ -210,4 +225,5 @@ class Engine:
             self._watch.stalled(max(0, now_ns - due_ns))
             for client in self._clients.values():
                 client.expire(now_ns)
+            self._tell_overheard()
             due_ns = now_ns + TICK_NS

@@ -150,6 +150,13 @@ class Health(msgspec.Struct, frozen=True, kw_only=True, tag="health"):
     phases: dict[str, Health] = {}
     stalls: tuple[tuple[int, int], ...] = ()
 
+    def values(self) -> dict[str, float]:
+        """All figures as a probe's values; those of a phase under `<phase>.<name>`."""
+        fields = msgspec.structs.asdict(self)
+        whole = {name: float(v) for name, v in fields.items() if isinstance(v, int | float)}
+        each = {phase: own.values() for phase, own in self.phases.items()}
+        return whole | {f"{phase}.{n}": v for phase, own in each.items() for n, v in own.items()}
+
 
 Message = Done | Batch | Connected | Failed | Health
 

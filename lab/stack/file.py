@@ -172,9 +172,10 @@ def load_driver(path: Path) -> DriverFactory:
     sys.modules[name] = module  # dataclasses look their module up by name
     try:
         spec.loader.exec_module(module)
-    except (ImportError, SyntaxError) as error:
+    except Exception as error:
         del sys.modules[name]
-        raise UsageError(f"cannot be loaded: {error}", where=str(path)) from error
+        what = f"cannot be loaded: {type(error).__name__}: {error}"
+        raise UsageError(what, where=str(path)) from error
     factory: object = getattr(module, "driver", None)
     if not callable(factory):
         raise UsageError(

@@ -16,7 +16,9 @@ from pathlib import Path
 
 from docker.types import LogConfig, Ulimit
 
-from lab.stack.file import SystemFile, Target
+from lab.engine.limits import label_of
+from lab.errors import UsageError
+from lab.stack.file import FILE_NAME, SystemFile, Target
 from lab.stack.schema import Limits, Service, Words, pairs, size
 
 TOXIPROXY_IMAGE = "crosstalk/toxiproxy:2.12.0"
@@ -156,6 +158,28 @@ def create_settings(service: Service, name: str, folder: Path, volume_prefix: st
         volumes=tuple(_volume(entry, folder, volume_prefix) for entry in service.volumes),
         tmpfs=tuple(_words(service.tmpfs) or ()),
         others={key: value for key, value in optional.items() if value} | always,
+    )
+
+
+def check(system: SystemFile) -> None:
+    """Whether every service's settings make sense to the engine. Raises UsageError."""
+    sample = dict.fromkeys((*system.variables, "LAB_RUN", "LAB_MODE", "LAB_DEFECTS"), "1")
+    for name, service in system.filled_services(sample).items():
+        try:
+            create_settings(service, name, system.folder, "")
+            declared(service)
+            probe(service)
+        except (ValueError, IndexError) as error:
+            where = f"{system.folder / FILE_NAME}: services.{name}"
+            raise UsageError(f"a value makes no sense: {error}", where=where) from error
+
+
+def declared(service: Service) -> dict[str, str]:
+    """The label that tells a later heal which limits the stack file declares."""
+    return label_of(
+        cores=float(service.cpus),
+        memory_bytes=size(service.mem_limit),
+        pids=service.pids_limit,
     )
 
 

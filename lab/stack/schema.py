@@ -25,8 +25,6 @@ class Build(Strict, frozen=True):
     """How an image is built: `context` relative to the stack file."""
 
     context: str = "."
-    dockerfile: str = "Dockerfile"
-    args: dict[str, Scalar] | tuple[str, ...] = {}
 
 
 class Healthcheck(Strict, frozen=True):

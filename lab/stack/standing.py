@@ -17,7 +17,7 @@ from lab.engine.belongings import residue, sweep
 from lab.errors import ResidueError
 from lab.links import ToxiproxyLinks
 from lab.stack.file import SystemFile
-from lab.stack.plan import plan
+from lab.stack.plan import TOXIPROXY, plan
 from lab.stack.start import Say, Start
 from lab.system import Site
 
@@ -69,7 +69,7 @@ async def standing(
                 yield Stack(
                     site=Site(endpoints.entrances, endpoints.observers, variables, mode),
                     links=start.links,
-                    containers=RunContainers(client, start.ids, system.agents),
+                    containers=RunContainers(client, _services(start.ids), system.agents),
                     timings=start.timings,
                     start=start,
                 )
@@ -98,6 +98,11 @@ async def cleared(run: str, seconds: float = CLEAR_SECONDS) -> tuple[str, ...]:
     if left:
         raise ResidueError(f"still there after {seconds:g} s: {', '.join(left)}", where=run)
     return tuple(removed)
+
+
+def _services(ids: Mapping[str, str]) -> dict[str, str]:
+    """All but the interposer: what hits it would take every other fault away with it."""
+    return {name: container for name, container in ids.items() if name != TOXIPROXY}
 
 
 def _variables(system: SystemFile, run: str, mode: str, defects: str) -> dict[str, str]:

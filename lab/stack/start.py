@@ -21,14 +21,14 @@ from anyio import (
 )
 from docker.models.containers import Container
 from testcontainers.core.config import testcontainers_config
-from testcontainers.core.container import DockerContainer, Reaper
+from testcontainers.core.container import DockerContainer
 from testcontainers.core.network import Network
 
 from lab.engine.api import Engine, labels, told
 from lab.errors import LabError, one_line
 from lab.links import Listener, ToxiproxyLinks
 from lab.stack.file import CONTROL_PORT, SystemFile
-from lab.stack.plan import EDGE, TOXIPROXY, TOXIPROXY_IMAGE, Plan, create_settings, probe
+from lab.stack.plan import EDGE, TOXIPROXY, TOXIPROXY_IMAGE, Plan, create_settings, declared, probe
 from lab.stack.reach import reach
 from lab.stack.schema import Service, pairs
 from lab.system import Endpoint
@@ -129,11 +129,10 @@ class Start:
         for tag in needed:
             if (tag if ":" in tag else f"{tag}:latest") not in there:
                 raise LabError(f"the image {tag} is not here", mend="`make images` builds it")
-        testcontainers_config.ryuk_disabled = (
-            self.keep or testcontainers_config.ryuk_image not in there
-        )
-        if not testcontainers_config.ryuk_disabled:
-            Reaper.get_instance()
+        # Ryuk opens a port to everybody, and our own healer does its work; and a person's settings
+        # for Testcontainers must not lead to another engine than the one that was checked.
+        testcontainers_config.ryuk_disabled = True
+        testcontainers_config.tc_properties.clear()
         for volume in self.system.volumes:
             self.engine.create_volume(self._named(volume), self._labels())
 
@@ -174,7 +173,8 @@ class Start:
         for mount in made.tmpfs:
             container.with_tmpfs_mount(mount)
         return container.with_kwargs(
-            labels=pairs(service.labels) | self._labels(name), **made.others
+            labels=pairs(service.labels) | self._labels(name) | declared(service),
+            **made.others,
         )
 
     async def _toxiproxy(self) -> None:

@@ -18,7 +18,9 @@ def nothing_left(*, before: str = "before", after: str = "after") -> Callable[[H
     """Compare `Sampled(probe="census <before>")` with `census <after>`, kind by kind, exactly.
 
     A kind is what the driver's census calls it (`rows`, `keys`, `connections`, `processes`); names
-    count as often as they occur. Needs both samples, a kind at least, and tenants in between.
+    count as often as they occur. Needs both samples, tenants in between, and a census taken while
+    they were there (`census during`) that lists more than the one before: one that sees nothing of
+    tenants who are there cannot see what they leave.
     """
 
     def judge(history: History) -> Verdict:
@@ -35,6 +37,13 @@ def nothing_left(*, before: str = "before", after: str = "after") -> Callable[[H
             return CLAIM.unknown("the census lists no kind of thing", exposures=exposures)
         if not tenants or not history.ops:
             return CLAIM.unknown("no tenant did anything in between", exposures=exposures)
+        during = sampled(history, "census during")
+        seen = sum(
+            len(_differences(kind, first[0].items.get(kind, ()), e.items.get(kind, ())))
+            for e in during
+            for kind in e.items
+        )
+        exposures["seen_while_there"] = seen
         differences = [
             line
             for kind in kinds
@@ -50,6 +59,9 @@ def nothing_left(*, before: str = "before", after: str = "after") -> Callable[[H
                 exposures=exposures,
                 evidence=differences,
             )
+        if not seen:
+            reason = "the census saw nothing of the tenants while they were there"
+            return CLAIM.unknown(reason, exposures=exposures)
         reason = f"{', '.join(kinds)}: as before, after {tenants} tenants"
         return CLAIM.is_(Status.HELD, reason, measured={"differences": 0}, exposures=exposures)
 

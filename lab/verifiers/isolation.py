@@ -16,6 +16,8 @@ CLAIM = Claim("isolation", "no byte of one tenant ever reaches another", ("S2", 
 _BETWEEN = "\n\x00\n"  # stands in no canary in any form, so none can arise from two texts
 _LOGS = "logs"
 
+READS = frozenset({"read", "list"})
+
 
 @dataclass(slots=True)
 class _Seen:
@@ -41,8 +43,9 @@ def no_foreign_canaries(*, reads_min: int = 100) -> Callable[[History], Verdict]
     business, so any canary there is a leak. A canary that is damaged or forged counts as a leak
     when it names another tenant, and makes HELD impossible when it names none.
 
-    Needs `reads_min` reads (operations that brought text), two tenants, and two who saw their own
-    canaries: where nobody ever sees any, the scan could not have found a leak.
+    Text that no reply had (`overheard`) is scanned as well. Needs `reads_min` answered reads and
+    listings, and two tenants who saw their own canaries in them: where nobody ever sees any, the
+    scan could not have found a leak. An echo of what was just written proves nothing.
     """
 
     def judge(history: History) -> Verdict:
@@ -54,7 +57,7 @@ def no_foreign_canaries(*, reads_min: int = 100) -> Callable[[History], Verdict]
             return CLAIM.unknown("the journal does not tell the tenants' ids")
         key = run_key(history.opened.seed, history.opened.experiment)
         seen = _Seen()
-        for tenant, ops in tenants_of(history.ops).items():
+        for tenant, ops in tenants_of((*history.ops, *history.overheard)).items():
             _scan_ops(seen, key, ids.get(tenant, ""), ops)
         _scan_samples(seen, key, ids, history.of(Sampled))
         return _verdict(seen, reads_min)
@@ -70,11 +73,11 @@ def _scan_ops(seen: _Seen, key: bytes, own: str, ops: Sequence[Op]) -> None:
     for _, text in texts:
         starts.append(length)
         length += len(text) + len(_BETWEEN)
-    seen.reads += len(texts)
+    seen.reads += sum(op.action in READS for op, _ in texts)
     seen.characters += sum(len(text) for _, text in texts)
     for found in scan(key, _BETWEEN.join(text for _, text in texts)):
         op = texts[bisect_right(starts, found.at) - 1][0]
-        _weigh(seen, found, own, lambda op=op: shown(op))
+        _weigh(seen, found, own, lambda op=op: shown(op), reading=op.action in READS)
 
 
 def _scan_samples(
@@ -96,12 +99,15 @@ def _texts(samples: Sequence[Sampled]) -> Iterator[tuple[str, str, str]]:
                 yield sample.probe, item, _BETWEEN.join(texts)
 
 
-def _weigh(seen: _Seen, found: Found, own: str, where: Callable[[], str]) -> None:
+def _weigh(
+    seen: _Seen, found: Found, own: str, where: Callable[[], str], *, reading: bool = False
+) -> None:
     """Count one canary: the reader's own, another's (a leak), or one that says nothing."""
     if found.tenant and found.tenant == own:
         seen.own += found.sound
         seen.damaged_own += not found.sound
-        seen.own_tenants.add(own)
+        if reading:
+            seen.own_tenants.add(own)
     elif found.tenant:
         seen.leaks_total += 1
         seen.readers.add(own)

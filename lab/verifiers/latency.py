@@ -19,6 +19,9 @@ from lab.stats.worst import TenantRatio, worst_tenant
 from lab.verdict import Status, Verdict
 from lab.verifiers._reading import Claim, Span, lab_did_it, ok_share, span, stalls, tenants_of
 
+SLOWER = 1.5  # more than this in the long attack is nothing to call HELD, nor proof of a violation
+LAGGING = 0.9  # on-blocks this much *faster* than off-blocks: the harm comes late, into those
+TENANT_REQUESTS_MIN = 20  # of one tenant in a phase, before its own share of answers is judged
 LARGE = 2.0  # a before/after comparison claims no smaller ratio: see lab/stats/paired.py for why
 LARGE_SHARE = 1 / 3  # of the attack's seconds; a stall of the host is shorter, a real effect is not
 SUSTAINED_REQUESTS_MIN = 200  # per phase: 10 above the p95
@@ -114,6 +117,9 @@ def _paired(
         reason = f"{pairs} pairs are complete, the first look needs {design.looks[0]}"
     else:
         reason = f"p95 ratio {_told(ratio)} after {found.look} pairs"
+        if found.status is Status.HELD and ratio.upper < LAGGING:
+            reason += ": the harm lags behind the flood, which pairs cannot judge"
+            return found, _Part(Status.UNKNOWN, reason, measured, exposures)
         if found.status is Status.UNKNOWN and ratio.void:
             reason += f", {ratio.void} of them void"
     return found, _Part(found.status, reason, measured, exposures)
@@ -169,8 +175,14 @@ def _sustained(history: History, of: str, phases: tuple[str, str, str]) -> _Part
     told = f"sustained p95 {p95[1] / calm:.2f} times the calm one, {ok[1]:.1%} answered"
     if ok[1] < ATTACKED_OK_SHARE:
         return _Part(Status.VIOLATED, told, measured, exposures)
-    if p95[1] <= LARGE * calm:
+    if starved := _starved(ops[0], ops[1]):
+        return _Part(Status.VIOLATED, f"{told}; hardly answered: {starved}", measured, exposures)
+    # Against the better of the two calms: an attack whose harm outlasts it spoils the one after it.
+    if p95[1] <= SLOWER * min(p95[0], p95[2]):
         return _Part(Status.HELD, told, measured, exposures)
+    if p95[1] <= LARGE * calm:
+        told = f"{p95[0]:.0f} ms p95 before, {p95[1]:.0f} under attack, {p95[2]:.0f} after it"
+        return _Part(Status.UNKNOWN, told, measured, exposures)
     share = _slow_seconds(ops[1], attack, LARGE * calm)
     measured["sustained_slow_seconds_share"] = share
     status = Status.VIOLATED if share >= LARGE_SHARE else Status.UNKNOWN
@@ -185,6 +197,17 @@ def _power(ratio: Ratio, shown: Mapping[str, float]) -> _Part:
     if isfinite(sham := shown.get("sham_p95_ratio", inf)):
         told += f"; with nobody attacking the ratio reads {sham:.3g}"
     return _Part(Status.HELD, told, {}, {})
+
+
+def _starved(before: Sequence[Op], attacked: Sequence[Op]) -> str:
+    """Single tenants that were answered before and are not now; pooling would hide them."""
+    calm, now = tenants_of(before), tenants_of(attacked)
+    shares = {
+        name: ok_share(own)
+        for name, own in now.items()
+        if len(own) >= TENANT_REQUESTS_MIN and ok_share(calm.get(name, ())) >= CALM_OK_SHARE
+    }
+    return ", ".join(f"{n} {s:.0%}" for n, s in shares.items() if s < ATTACKED_OK_SHARE)
 
 
 def _slow_seconds(ops: Sequence[Op], stretch: Span, limit_ms: float) -> float:

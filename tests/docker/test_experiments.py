@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -14,6 +16,7 @@ import msgspec
 import pytest
 
 from lab.engine.belongings import residue
+from lab.journal import Healed, Injected, read
 from lab.report.files import Result
 from lab.verdict import Status
 
@@ -68,7 +71,10 @@ def test_a_sound_platform_is_never_violated_by_a_noisy_neighbour(
     stage: tuple[dict[str, Result], Path],
 ) -> None:
     # A busy host may make it UNKNOWN, which is honest; VIOLATED would be a false alarm.
-    assert not violated(stage[0]["noisy_neighbor"])
+    result = stage[0]["noisy_neighbor"]
+    assert not result.error
+    assert {"latency", "isolation", "recovery", "cleanup"} <= {v.verifier for v in result.verdicts}
+    assert not violated(result)
 
 
 def test_the_stage_writes_one_case_a_verdict(stage: tuple[dict[str, Result], Path]) -> None:
@@ -117,13 +123,27 @@ def test_a_system_without_admission_control_is_violated() -> None:
     assert "latency" in violated(result)
 
 
-@pytest.mark.parametrize("seconds", [0.6, 1.5, 4.0, 8.0])
-def test_a_killed_lab_leaves_nothing_behind(seconds: float) -> None:
-    words = [sys.executable, "-m", "lab", "run", "partition", "--system", "compose/minimal"]
+CUT = ("run", "partition", "--profile", "quick", "--system", "compose/minimal")
+
+
+@contextmanager
+def begun() -> Generator[tuple[subprocess.Popen[str], str, Iterator[str]]]:
+    """A run in a process of its own: the process, the run's id, the lines it goes on to print."""
+    words = [sys.executable, "-m", "lab", *CUT]
     with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        run = next(line.split()[1] for line in process.stdout if line.startswith("run "))
-        time.sleep(seconds)  # the moment of the kill is the test's parameter, not a wait
+        lines = iter(process.stdout)
+        run = next(line.split()[1] for line in lines if line.startswith("run "))
+        yield process, run, lines
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.6, 1.5, "phase baseline", "phase cut"])
+def test_a_killed_lab_leaves_nothing_behind(moment: float | str) -> None:
+    with begun() as (process, run, lines):
+        if isinstance(moment, str):
+            next(line for line in lines if moment in line)
+        else:
+            time.sleep(moment)  # the moment of the kill is the test's parameter, not a wait
         process.send_signal(signal.SIGKILL)
     until = time.monotonic() + GONE_SECONDS
     while (left := (*residue(run), *_processes(run, process.pid))) and time.monotonic() < until:
@@ -132,14 +152,17 @@ def test_a_killed_lab_leaves_nothing_behind(seconds: float) -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_lab_heals_and_says_so(number: signal.Signals, code: int) -> None:
-    words = [sys.executable, "-m", "lab", "run", "partition", "--system", "compose/minimal"]
-    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        run = next(line.split()[1] for line in process.stdout if line.startswith("run "))
-        next(line for line in process.stdout if "phase baseline" in line)
+def test_an_interrupted_lab_heals_its_fault_and_says_so(number: signal.Signals, code: int) -> None:
+    with begun() as (process, run, lines):
+        next(line for line in lines if "phase cut" in line)
+        folder = ROOT / "runs" / run
+        while not any(isinstance(e, Injected) for e in read(folder)):
+            time.sleep(0.05)
+        process.send_signal(number)
         process.send_signal(number)
     assert process.returncode == code
+    (healed,) = (event for event in read(folder) if isinstance(event, Healed))
+    assert not healed.error
     assert not residue(run)
     assert not _processes(run, process.pid)
 

@@ -183,7 +183,6 @@ def test_postgres_takes_the_official_images_settings(postgres: str) -> None:
     ask = ["exec", postgres, "psql", "-AtU", "owner", "shop", "-c"]
     assert docker(*ask, "SELECT a FROM t ORDER BY a") == "7\n8"
     assert docker(*ask, "SHOW max_connections") == "33"
-    assert docker(*ask, "SHOW data_checksums") == "on"
     assert docker(*ask, "SELECT rolname FROM pg_roles WHERE rolsuper") == "owner"
     over_tcp = ["exec", "-e", "PGPASSWORD=it's", postgres, "sh", "-c"]
     assert docker(*over_tcp, 'psql -AtU owner -h "$(hostname -i)" shop -c "SELECT 1"') == "1"

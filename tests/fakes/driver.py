@@ -26,6 +26,7 @@ class FakeSession:
     def __init__(self, connection: ClientConnection, variables: dict[str, str]) -> None:
         self._connection, self._variables = connection, variables
         self._waiting: dict[str, asyncio.Future[str]] = {}
+        self._heard: list[str] = []
         self._reader = asyncio.create_task(self._read())
 
     async def perform(self, action: Action, *, op: str, deadline_seconds: float) -> Reply:
@@ -43,9 +44,15 @@ class FakeSession:
             self._waiting.pop(op, None)
         body = msgspec.json.decode(raw, type=dict[str, object])
         if refused := body.get("refused"):
+            self._heard.append(raw)
             raise Refused(str(refused))
         value = body.get("value")
         return Reply(None if value is None else str(value), raw)
+
+    def overheard(self) -> Sequence[str]:
+        """See Session."""
+        heard, self._heard = self._heard, []
+        return heard
 
     async def close(self) -> None:
         """See Session."""
@@ -70,6 +77,8 @@ class FakeSession:
         waiting = self._waiting.get(str(msgspec.json.decode(raw, type=dict[str, object])["op"]))
         if waiting is not None and not waiting.done():
             waiting.set_result(raw)
+        else:
+            self._heard.append(raw)
 
     def _misbehave(self, name: str) -> None:
         if self._variables.get("BUG") == name:

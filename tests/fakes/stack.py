@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from signal import SIGKILL, SIGTERM
 
 from lab.errors import LabError
-from lab.fault import AgentProcess, Lab, Toxic
+from lab.fault import AgentProcess, Lab, Limits, Resource, ServiceState, Toxic
+
+DECLARED = Limits(cores=0.0, memory_bytes=128 * 2**20, pids=64)
+"""What every fake service was created with: one limit that is not there, and two that are."""
+
+
+def fresh_services() -> dict[str, ServiceState]:
+    """Two services that run since the beginning."""
+    state = ServiceState(running=True, paused=False, started="0", limits=DECLARED)
+    return {"app": state, "redis": state}
 
 
 @dataclass
@@ -45,11 +55,15 @@ class FakeLinks:
 
 @dataclass
 class FakeContainers:
-    """A process table of agents; a killed one is started again, as a sound platform does."""
+    """A process table of agents; a killed one is started again, as a sound platform does.
+
+    And services, each a state that changes as the engine would change it.
+    """
 
     table: dict[str, AgentProcess] = field(default_factory=dict[str, AgentProcess])
     signals: list[tuple[AgentProcess, int]] = field(default_factory=list[tuple[AgentProcess, int]])
     respawn: bool = True
+    services: dict[str, ServiceState] = field(default_factory=fresh_services)
 
     async def agents(self) -> dict[str, AgentProcess]:
         """The table as it is."""
@@ -67,12 +81,44 @@ class FakeContainers:
                     )
 
     async def kill(self, service: str, signal: int) -> None:
-        """No service runs here."""
-        raise LabError("no such service", where=service)
+        """These services end on SIGKILL and SIGTERM, and ignore the rest."""
+        if signal in (SIGKILL, SIGTERM):
+            await self.stop(service)
 
     async def start(self, service: str) -> None:
-        """No service runs here."""
-        raise LabError("no such service", where=service)
+        """As the real one: a running one is fine."""
+        was = await self.state(service)
+        if not was.running:
+            began = str(int(was.started) + 1)
+            self.services[service] = replace(was, running=True, started=began)
+
+    async def stop(self, service: str) -> None:
+        """As the real one: a stopped one is fine."""
+        was = await self.state(service)
+        self.services[service] = replace(was, running=False, paused=False)
+
+    async def pause(self, service: str, paused: bool) -> None:
+        """As the real one: as it already is is fine, and what does not run cannot be frozen."""
+        was = await self.state(service)
+        if paused and not was.running:
+            raise LabError("it does not run", where=service)
+        self.services[service] = replace(was, paused=paused)
+
+    async def limit(self, service: str, resource: Resource, amount: float) -> None:
+        """As the real one."""
+        was = await self.state(service)
+        limits = replace(was.limits, **{resource: amount})
+        self.services[service] = replace(was, limits=limits)
+
+    async def unlimit(self, service: str, resource: Resource) -> None:
+        """As the real one: back to what was declared, not to what was there last."""
+        await self.limit(service, resource, getattr(DECLARED, resource))
+
+    async def state(self, service: str) -> ServiceState:
+        """As the real one."""
+        if service not in self.services:
+            raise LabError("no such service", where=service)
+        return self.services[service]
 
 
 def fake_lab(**tenants: str) -> tuple[Lab, FakeLinks, FakeContainers]:

@@ -40,6 +40,10 @@ def lab(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         (("run", "tenant_crash", "--system", "compose/minimal"), "ability agents"),
         (("run", "noisy_neighbor", "--nonsense"), "--nonsense"),
         (("nonsense",), "nonsense"),
+        (("inject", "latencie", "--link", "redis", "--for", "1"), "latency"),
+        (("inject", "latency", "--link", "redis", "--set", "delay=5", "--for", "1"), "delay_ms"),
+        (("inject", "down", "--link", "redis", "--for", "-1"), "--for"),
+        (("inject", "down", "--link", "redis"), "--for"),
     ],
 )
 def test_bad_input_is_exit_2_and_says_what_to_do(arguments: tuple[str, ...], says: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -85,7 +84,8 @@ def test_a_heal_that_failed_or_a_residue_is_in_the_codes(tmp_path: Path) -> None
     failed = Healed(fault="f", asked_ns=1, at_ns=2, error="no answer")
     one = judged(tmp_path, Status.VIOLATED, events=(*EVENTS[:-1], failed, EVENTS[-1]))
     assert one.exit_code is ExitCode.LAB_FAILED
-    left = replace(judged(tmp_path, Status.HELD), residue=("container x",))
+    found = Sampled(probe="residue", at_ns=9, items={"left": ("container x",)})
+    left = judged(tmp_path, Status.HELD, events=(*EVENTS, found))
     assert left.exit_code is ExitCode.RESIDUE
     assert "left behind: container x" in shown(left)
 

@@ -16,6 +16,9 @@ def census(when: str, items: dict[str, tuple[str, ...]]) -> Sampled:
     return Sampled(probe=f"census {when}", at_ns=0, items=items)
 
 
+DURING = census("during", BEFORE | {"connections": ("app", "app", "t3-quiet-0")})
+
+
 def judged(*events: Event, busy: bool = True) -> tuple[Status, tuple[str, ...], str]:
     verdict = nothing_left()(told([op()] if busy else [], tenants("quiet-0"), *events))
     return verdict.status, verdict.evidence, verdict.reason
@@ -23,7 +26,14 @@ def judged(*events: Event, busy: bool = True) -> tuple[Status, tuple[str, ...], 
 
 def test_equal_censuses_are_held_whatever_the_order_of_kinds() -> None:
     after = dict(reversed(BEFORE.items()))
-    assert judged(census("before", BEFORE), census("after", after))[0] is Status.HELD
+    assert judged(census("before", BEFORE), DURING, census("after", after))[0] is Status.HELD
+
+
+def test_a_census_that_saw_nobody_while_they_were_there_cannot_hold() -> None:
+    for during in ((), (census("during", BEFORE),)):
+        found = judged(census("before", BEFORE), *during, census("after", BEFORE))
+        assert found[0] is Status.UNKNOWN
+        assert "saw nothing" in found[2]
 
 
 @pytest.mark.parametrize(

@@ -188,3 +188,17 @@ def test_the_key_comes_from_the_journals_first_line() -> None:
     history = run(reads(500))
     other = replace(history, events=(opened(seed=99), *history.events[1:]))
     assert no_foreign_canaries()(other).exposures["own_canaries"] == 0
+
+
+def test_text_that_no_reply_had_is_scanned_too() -> None:
+    stray = op("quiet-1", action="overheard", phase="", received=canary("quiet-2"))
+    verdict = no_foreign_canaries()(run([*reads(500), stray]))
+    assert verdict.status is VIOLATED
+    assert "quiet-2" in verdict.evidence[0]
+
+
+def test_echoes_of_writes_are_no_reads() -> None:
+    echoes = [
+        op(t, due=n / 100, action="write", received=canary(t)) for n, t in enumerate(WHO * 99)
+    ]
+    assert no_foreign_canaries()(run(echoes)).status is UNKNOWN

@@ -215,3 +215,33 @@ def test_neighbours_that_stopped_being_answered_are_violated_even_without_a_calm
 def test_neighbours_that_were_not_answered_before_either_prove_nothing() -> None:
     ops = [*calm("baseline", lost=1), *calm("sustained", lost=1), *calm("recovery", lost=1)]
     assert SUSTAINED(told([*ops, *attacked()], *EVENTS)).status is UNKNOWN
+
+
+def test_a_long_attack_that_is_a_little_slower_is_neither_held_nor_violated() -> None:
+    assert SUSTAINED(whole(attacked(), calm("sustained", 1.7))).status is UNKNOWN
+
+
+def test_harm_that_outlasts_the_attack_does_not_pass_for_calm() -> None:
+    ops = [*calm("baseline"), *attacked(), *calm("sustained", 10), *calm("recovery", 8)]
+    assert SUSTAINED(told(ops, *EVENTS)).status is not HELD
+
+
+def test_harm_that_comes_in_the_off_blocks_is_not_held() -> None:
+    verdict = PAIRED(told(attacked(0.2), *EVENTS))
+    assert verdict.status is UNKNOWN
+    assert "lags" in verdict.reason
+
+
+def test_one_tenant_that_is_not_answered_any_more_is_a_violation() -> None:
+    sustained = [
+        timed_out(o.tenant, due=o.due_ns / 1e9, phase="sustained") if o.tenant == "quiet-1" else o
+        for o in calm("sustained", per_second=1000)
+    ]
+    before = calm("baseline", per_second=1000)
+    names = {o.tenant for o in before}
+    kept = [o for n, o in enumerate(sustained) if o.tenant != "quiet-1" or n % 25 == 0]
+    ops = [*before, *attacked(), *kept, *calm("recovery", per_second=1000)]
+    verdict = SUSTAINED(told(ops, *EVENTS))
+    assert "quiet-1" in names
+    assert verdict.status is VIOLATED
+    assert "quiet-1" in verdict.reason

@@ -1,0 +1,86 @@
+"""Takes hold of a stack that somebody else started and left up; everything is found by its labels.
+
+A stack whose lab is alive is refused: two labs that break one stack explain nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from anyio import to_thread
+
+from lab.containers import RunContainers
+from lab.engine.api import Standing, engine
+from lab.errors import LabError, UsageError
+from lab.links import ToxiproxyLinks
+from lab.stack.file import CONTROL_PORT
+from lab.stack.plan import OBSERVER, TOXIPROXY
+from lab.system import Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A kept stack: its run, handles for faults, and the names they may be given."""
+
+    run: str
+    links: ToxiproxyLinks
+    containers: RunContainers
+    link_names: tuple[str, ...]
+    service_names: tuple[str, ...]
+
+
+@asynccontextmanager
+async def attached(run: str = "") -> AsyncGenerator[Attached]:
+    """Hold the handles of a kept stack, by default the newest; the stack stays as it is.
+
+    Raises UsageError when no such stack is up, LabError when its interposer does not answer.
+    """
+    with engine() as client:
+        boxes = chosen(await to_thread.run_sync(client.standing), run)
+        ids = {box.service: box.id for box in boxes}
+        if TOXIPROXY not in ids:
+            raise LabError("its Toxiproxy is gone", where=boxes[0].run, mend="`lab down`, `lab up`")
+        placed = await to_thread.run_sync(client.placed, ids.pop(TOXIPROXY))
+        if CONTROL_PORT not in placed.ports:
+            raise LabError("its Toxiproxy does not run", where=boxes[0].run)
+        control = Endpoint("127.0.0.1", placed.ports[CONTROL_PORT])
+        proxies = await _proxies(control)
+        links = ToxiproxyLinks(control, proxies)
+        try:
+            yield Attached(
+                run=boxes[0].run,
+                links=links,
+                containers=RunContainers(client, ids, agents=None),
+                link_names=names_of(proxies),
+                service_names=tuple(sorted(ids)),
+            )
+        finally:
+            links.close()
+
+
+def chosen(boxes: Sequence[Standing], run: str) -> tuple[Standing, ...]:
+    """The containers of one kept stack. Raises UsageError with the runs there are."""
+    kept = sorted({box.run for box in boxes if box.kept})
+    if not kept:
+        raise UsageError("no stack is kept up", mend="`lab up` stands one up and leaves it")
+    wanted = run or kept[-1]
+    if wanted not in kept:
+        raise UsageError(f"no kept stack {wanted!r}", mend=f"there are: {', '.join(kept)}")
+    return tuple(box for box in boxes if box.run == wanted)
+
+
+def names_of(proxies: Sequence[str]) -> tuple[str, ...]:
+    """Every name a fault may use: each proxy's own, and the link it is a part of."""
+    return tuple(sorted({name for each in proxies for name in (each.partition("@")[0], each)}))
+
+
+async def _proxies(control: Endpoint) -> tuple[str, ...]:
+    """All proxies but the observers', which no fault may touch."""
+    links = ToxiproxyLinks(control, ())
+    try:
+        there = await links.toxics()
+    finally:
+        links.close()
+    return tuple(name for name in there if not name.startswith(f"{OBSERVER}@"))
