@@ -36,7 +36,7 @@ def experiment(setup: Setup) -> Experiment:
     design = PairedBlocks(looks=(16, 32) if quick else (20, 40, 60))
     calm_seconds = setup.pick(quick=5, standard=8, full=30, stress=30)
     chat = Workload(quiet.name, notes, QUIET_PER_SECOND / quiet.size, frozenset({Write, Read}))
-    noise = Workload(noisy.name, flood, FLOOD_PER_SECOND, frozenset({Work}))
+    noise = Workload(noisy.name, flood, FLOOD_PER_SECOND, frozenset({Work}), in_flight_max=32)
     return Experiment(
         claim="A flooding tenant costs its neighbours under 10 % of p95 latency.",
         cohorts=(quiet, noisy),

@@ -149,6 +149,7 @@ def _sustained(history: History, of: str, phases: tuple[str, str, str]) -> _Part
     ops = [
         [op for op in history.during(phase, cohort=of) if not lab_did_it(op)] for phase in phases
     ]
+    ops[2] = _second_half(ops[2], span(history, phases[2]))
     exposures = {"requests_sustained": len(ops[1])}
     attack = span(history, phases[1])
     fewest = min(len(part) for part in ops)
@@ -197,6 +198,14 @@ def _power(ratio: Ratio, shown: Mapping[str, float]) -> _Part:
     if isfinite(sham := shown.get("sham_p95_ratio", inf)):
         told += f"; with nobody attacking the ratio reads {sham:.3g}"
     return _Part(Status.HELD, told, {}, {})
+
+
+def _second_half(ops: list[Op], stretch: Span | None) -> list[Op]:
+    """The calm after an attack, without what the attack left in the queues."""
+    if stretch is None:
+        return []
+    middle_ns = (stretch.start_ns + stretch.end_ns) // 2
+    return [op for op in ops if op.due_ns >= middle_ns]
 
 
 def _starved(before: Sequence[Op], attacked: Sequence[Op]) -> str:
