@@ -23,8 +23,8 @@ $(VENV)/.stamp: requirements/dev.txt bin/setup
 	@PYTHON=$(PYTHON) bin/setup $(VENV) requirements/dev.txt
 
 check: setup ## Lint, format and types
-	$(VENV)/bin/ruff check $(CODE) compose
-	$(VENV)/bin/ruff format --check $(CODE) compose
+	$(VENV)/bin/ruff check $(CODE) compose benchmarks
+	$(VENV)/bin/ruff format --check $(CODE) compose benchmarks
 	$(VENV)/bin/basedpyright
 
 test: check images ## Everything: check, and the tests of all three rings (engine and images first)

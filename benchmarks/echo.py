@@ -34,6 +34,10 @@ class EchoSession:
         finally:
             del self._waiting[op]
 
+    def overheard(self) -> Sequence[str]:
+        """An echo answers nothing that was not asked."""
+        return ()
+
     async def close(self) -> None:
         """See Session."""
         await self._connection.close()
