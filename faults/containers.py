@@ -12,7 +12,8 @@ from typing import ClassVar
 
 from faults.checks import one_of, within
 from faults.effects import either, slowed, starved
-from lab.fault import Effect, Lab, Resource, Window
+from lab.fault import Effect, Window
+from lab.hands import Lab, Resource
 
 ENDING = ("SIGKILL", "SIGTERM", "SIGINT", "SIGQUIT", "SIGABRT", "SIGHUP")
 """Signals that ask a process to end. SIGSTOP is not among them: `pause` is, and can be undone."""

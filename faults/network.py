@@ -12,7 +12,8 @@ from typing import ClassVar, Literal
 
 from faults.checks import STREAMS, one_of, within
 from faults.effects import slowed, starved
-from lab.fault import Effect, Lab, Toxic, Window
+from lab.fault import Effect, Window
+from lab.hands import Lab, Toxic
 
 
 @dataclass(frozen=True, slots=True)

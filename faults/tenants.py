@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from signal import SIGKILL
 from typing import ClassVar
 
-from lab.fault import Effect, Lab, Window
+from lab.fault import Effect, Window
+from lab.hands import Lab
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,11 @@ class CrashAgent:
         found = (await lab.containers.agents()).get(lab.tenants[self.tenant])
         if found is not None:
             await lab.containers.kill_process(found, SIGKILL)
+
+    async def observe(self, lab: Lab) -> Mapping[str, float]:
+        """When the agent's process began, in clock ticks; 0 while there is none."""
+        found = (await lab.containers.agents()).get(lab.tenants[self.tenant])
+        return {f"agent.{self.tenant}.started": float(found.started) if found else 0.0}
 
     async def heal(self, lab: Lab) -> None:
         """Nothing to undo: coming back is the platform's own duty, and is judged."""

@@ -184,7 +184,7 @@ async def _one(
 ) -> Judged:
     """Perform one story and judge it from what it wrote."""
     opened = _opened(what, entry, story)
-    ground = Ground(stack.site, stack.links, stack.containers, what.system.driver, what.driver)
+    ground = Ground(stack.site, stack.lab, what.system.driver, what.driver)
     with Journal(folder) as journal:
         journal.append(opened, durable=True)
         ops: list[Op] = []

@@ -11,11 +11,12 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from time import monotonic_ns
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from anyio import CancelScope, fail_after
 
 from lab.errors import LabError
+from lab.hands import Lab
 from lab.history import Op
 from lab.journal import Healed, Injected, Injecting, Journal
 
@@ -24,116 +25,6 @@ if TYPE_CHECKING:
 
 HEAL_SECONDS = 10.0
 """A heal that takes longer is a failure of the lab (exit 4)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Toxic:
-    """A toxic on a link, in Toxiproxy's words: `upstream` is the stream to the server."""
-
-    name: str
-    type: str
-    stream: str
-    attributes: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class AgentProcess:
-    """A tenant's agent: its pid inside the container of `service`, and its start time (ticks)."""
-
-    service: str
-    pid: int
-    started: int
-
-
-Resource = Literal["cores", "memory_bytes", "pids"]
-"""What a service can be short of; the names are those of `Limits`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a container may use; 0 is no limit."""
-
-    cores: float = 0.0
-    memory_bytes: int = 0
-    pids: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceState:
-    """A service's container right now. `started`: when its process began, as the engine says it."""
-
-    running: bool
-    paused: bool
-    started: str
-    limits: Limits
-
-
-class Links(Protocol):
-    """The proxied edges of a running stack; every write is read back before it counts."""
-
-    async def add(self, link: str, toxic: Toxic) -> None:
-        """Put a toxic on a link. Raises LabError when it does not show up in the read-back."""
-        ...
-
-    async def remove(self, link: str, toxic_name: str) -> None:
-        """Take a toxic off; one that is not there is fine."""
-        ...
-
-    async def enable(self, link: str, enabled: bool) -> None:
-        """Refuse (False) or accept (True) connections; disabling closes the open ones."""
-        ...
-
-
-class Containers(Protocol):
-    """The run's own containers, by service name; nothing else can be reached through this."""
-
-    async def agents(self) -> dict[str, AgentProcess]:
-        """Tenant id -> its agent's process, for systems with the ability `agents`."""
-        ...
-
-    async def kill_process(self, process: AgentProcess, signal: int) -> None:
-        """Signal exactly this process; one that is gone, or whose pid is reused, is left alone."""
-        ...
-
-    async def kill(self, service: str, signal: int) -> None:
-        """Signal a service's main process, as `docker kill` does; returns once it has ended.
-
-        One that ignores a signal other than SIGKILL runs on, and that is no error.
-        """
-        ...
-
-    async def start(self, service: str) -> None:
-        """Start a stopped service; a running one is fine."""
-        ...
-
-    async def stop(self, service: str) -> None:
-        """Ask the service to end, and kill it when its grace is over; a stopped one is fine."""
-        ...
-
-    async def pause(self, service: str, paused: bool) -> None:
-        """Freeze (True) or thaw all its processes; as they already are is fine."""
-        ...
-
-    async def limit(self, service: str, resource: Resource, amount: float) -> None:
-        """Set a limit above 0. Raises LabError when it does not show up in the read-back."""
-        ...
-
-    async def unlimit(self, service: str, resource: Resource) -> None:
-        """Put the limit back to what the container was created with, whoever changed it."""
-        ...
-
-    async def state(self, service: str) -> ServiceState:
-        """How the service's container is right now."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Lab:
-    """What a fault may touch: narrow handles, faked one by one in tests."""
-
-    links: Links
-    containers: Containers
-    tenants: Mapping[str, str]  # logical name -> id in the system
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +65,18 @@ class Fault(Protocol):
 
     def effect(self, before: Window, during: Window) -> Effect:
         """Judge from recorded traffic and counters whether the target really felt it."""
+        ...
+
+
+@runtime_checkable
+class Observing(Protocol):
+    """A fault with a witness of its own beside the traffic: counters that only grow."""
+
+    async def observe(self, lab: Lab) -> Mapping[str, float]:
+        """Read the counters, before inject and again before heal; missing ones count as 0.
+
+        Their growth is `Window.counters` of the phase in which the fault was in place.
+        """
         ...
 
 

@@ -13,7 +13,7 @@ from anyio import sleep
 from lab import catalog
 from lab.campaign import RUNS
 from lab.errors import UsageError
-from lab.fault import Fault, Lab, applied, name_of
+from lab.fault import Fault, applied, name_of
 from lab.journal import Journal
 from lab.stack.attached import Attached, attached
 
@@ -58,9 +58,8 @@ async def hold(fault: Fault, run: str, seconds: float, say: Callable[[str], None
     epoch_ns = monotonic_ns()
     async with attached(run) as stack:
         _there(fault, stack)
-        lab = Lab(stack.links, stack.containers, tenants={})
         with Journal(RUNS / stack.run) as journal:
-            async with applied(fault, lab, journal, epoch_ns=epoch_ns):
+            async with applied(fault, stack.lab, journal, epoch_ns=epoch_ns):
                 say(f"{name_of(fault)}: in place on {stack.run} for {seconds:g} s")
                 await sleep(seconds)
     say(f"{name_of(fault)}: healed")

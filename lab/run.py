@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic_ns
 from typing import Protocol
@@ -20,7 +20,8 @@ from anyio import current_time as loop_time
 from lab.canary import run_key
 from lab.errors import LabError
 from lab.experiment import Experiment, Phase
-from lab.fault import AgentProcess, Containers, Fault, Lab, Links, Window, applied, name_of
+from lab.fault import Fault, Observing, Window, applied, name_of
+from lab.hands import AgentProcess, Lab
 from lab.history import Op
 from lab.journal import Acted, Confirmed, Entered, Journal, Left, Opened, Sampled
 from lab.load.generator import Generator, generating
@@ -62,8 +63,7 @@ class Ground:
     """What a run stands on: a standing stack and the way to talk to it."""
 
     site: Site
-    links: Links
-    containers: Containers
+    lab: Lab
     driver_path: Path
     driver: DriverFactory
 
@@ -174,8 +174,8 @@ class _Run:
         """One phase, with its faults held for all of it; returns what was seen in it."""
         self.view.phase(phase.name, phase.seconds)
         self.journal.append(Entered(phase=phase.name, at_ns=self.now_ns))
-        lab = Lab(self.ground.links, self.ground.containers, {t.name: t.id for t in self.tenants})
-        counters = await self.counters()
+        lab = replace(self.ground.lab, tenants={t.name: t.id for t in self.tenants})
+        counters = await _observed(phase.faults, lab)
         async with AsyncExitStack() as faults:
             for fault in phase.faults:
                 await faults.enter_async_context(
@@ -183,7 +183,9 @@ class _Run:
                 )
             start_ns = self.now_ns
             why = await self.load(phase, generator)
-            seen = await self.window(phase, start_ns, counters)
+            later = await _observed(phase.faults, lab)
+            grown = {name: value - counters.get(name, 0.0) for name, value in later.items()}
+            seen = self.window(phase, start_ns, grown)
             for fault in phase.faults:
                 self.confirm(fault, before, seen)
         self.journal.append(Left(phase=phase.name, at_ns=self.now_ns, why=why))
@@ -215,9 +217,8 @@ class _Run:
             self.view.say(f"{phase.name}: not decided after {look} pairs, going on")
         return "time"
 
-    async def window(self, phase: Phase, start_ns: int, counters: dict[str, float]) -> Window:
+    def window(self, phase: Phase, start_ns: int, grown: dict[str, float]) -> Window:
         """What was seen since `start_ns`: the operations due in it, the growth of counters."""
-        grown = {k: v - counters.get(k, 0.0) for k, v in (await self.counters()).items()}
         ops = tuple(op for op in self.collected if op.phase == phase.name and op.due_ns >= start_ns)
         return Window(max((self.now_ns - start_ns) / 1e9, 1e-3), ops, grown)
 
@@ -230,23 +231,11 @@ class _Run:
             )
         )
 
-    async def counters(self) -> dict[str, float]:
-        """The start time of every agent's process, in ticks; 0 for one that is gone."""
-        names = {t.id: t.name for t in self.tenants}
-        agents = await self.agents()
-        started = {f"agent.{name}.started": 0.0 for name in names.values()}
-        running = {
-            f"agent.{names[id_]}.started": float(a.started)
-            for id_, a in agents.items()
-            if id_ in names
-        }
-        return started | running
-
     async def agents(self) -> dict[str, AgentProcess]:
         """The tenants' agents in the process table; none where the system has no such processes."""
         if Ability.AGENTS not in self.opened.abilities:
             return {}
-        return await self.ground.containers.agents()
+        return await self.ground.lab.containers.agents()
 
     async def census(self, driver: Driver) -> Census:
         """The driver's census, and the agents the process table shows. Raises LabError."""
@@ -316,6 +305,12 @@ class _Run:
         self.journal.append(
             Sampled(probe=probe, at_ns=self.now_ns, items=items or {}, values=values or {})
         )
+
+
+async def _observed(faults: Sequence[Fault], lab: Lab) -> dict[str, float]:
+    """What the faults' own witnesses count right now."""
+    seen = [await fault.observe(lab) for fault in faults if isinstance(fault, Observing)]
+    return {name: value for each in seen for name, value in each.items()}
 
 
 def _prefix(opened: Opened) -> str:

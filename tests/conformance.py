@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import cast
@@ -16,7 +16,8 @@ from anyio import CancelScope
 from anyio.lowlevel import checkpoint
 
 from lab import catalog
-from lab.fault import Containers, Fault, Lab, Links, applied, settings
+from lab.fault import Fault, applied, settings
+from lab.hands import Lab
 from lab.journal import Healed, Injected, Injecting, Journal, read
 
 STEPS_MAX = 20
@@ -103,11 +104,8 @@ async def _heals_when_cancelled(fault: Fault, subject: Subject, step: int) -> bo
     """Cancel after the fault's call number `step` (0: before the first); False: it got through."""
     before = await subject.look()
     lab, trip = subject.lab, _Trip(CancelScope(), step)
-    tripping = Lab(
-        cast(Links, _Tripping(lab.links, trip)),
-        cast(Containers, _Tripping(lab.containers, trip)),
-        lab.tenants,
-    )
+    hands = {f.name: getattr(lab, f.name) for f in fields(lab) if f.name != "tenants"}
+    tripping = replace(lab, **{name: _Tripping(hand, trip) for name, hand in hands.items()})
     with trip.scope:
         await fault.inject(tripping)
     await fault.heal(subject.lab)
@@ -133,9 +131,9 @@ class _Trip:
 
 
 class _Tripping:
-    """Links or containers whose every call is a step on the wire."""
+    """A hand whose every call is a step on the wire."""
 
-    def __init__(self, real: Links | Containers, trip: _Trip) -> None:
+    def __init__(self, real: object, trip: _Trip) -> None:
         self._real, self._trip = real, trip
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[object]]:

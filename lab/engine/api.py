@@ -25,7 +25,7 @@ from requests import exceptions as http
 from lab.engine.limits import declared_in, limits_of, update_of
 from lab.engine.machine import find_endpoint, refuse_remote
 from lab.errors import LabError
-from lab.fault import Limits, Resource, ServiceState
+from lab.hands.containers import Limits, Resource, ServiceState
 
 RUN = "crosstalk.run"
 SERVICE = "crosstalk.service"

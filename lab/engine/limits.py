@@ -12,7 +12,7 @@ from typing import cast
 import msgspec
 
 from lab.errors import LabError
-from lab.fault import Limits, Resource
+from lab.hands.containers import Limits, Resource
 
 LIMITS = "crosstalk.limits"
 """The label."""

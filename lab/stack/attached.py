@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 from anyio import to_thread
 
-from lab.containers import RunContainers
 from lab.engine.api import Standing, engine
 from lab.errors import LabError, UsageError
-from lab.links import ToxiproxyLinks
+from lab.hands import Lab
+from lab.hands.real.containers import RunContainers
+from lab.hands.real.links import ToxiproxyLinks
 from lab.stack.file import CONTROL_PORT
 from lab.stack.plan import OBSERVER, TOXIPROXY
 from lab.system import Endpoint
@@ -22,11 +23,11 @@ from lab.system import Endpoint
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """A kept stack: its run, handles for faults, and the names they may be given."""
+    """A kept stack: its run, what faults may touch, and the names they may be given."""
 
     run: str
+    lab: Lab
     links: ToxiproxyLinks
-    containers: RunContainers
     link_names: tuple[str, ...]
     service_names: tuple[str, ...]
 
@@ -51,8 +52,8 @@ async def attached(run: str = "") -> AsyncGenerator[Attached]:
         try:
             yield Attached(
                 run=boxes[0].run,
+                lab=Lab(links=links, containers=RunContainers(client, ids, agents=None)),
                 links=links,
-                containers=RunContainers(client, ids, agents=None),
                 link_names=names_of(proxies),
                 service_names=tuple(sorted(ids)),
             )

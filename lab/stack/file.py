@@ -43,12 +43,16 @@ Agents = AgentsBlock
 
 @dataclass(frozen=True, slots=True)
 class Defect:
-    """A defect that can be planted: what it breaks, and the verifier that has to catch it."""
+    """A defect that can be planted: what it breaks, and the verifier that has to catch it.
+
+    at_start: it takes hold only when the services start, not when it is switched on at run time.
+    """
 
     summary: str
     requirement: str
     verifier: str
     severity: str
+    at_start: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,12 @@ from time import monotonic
 
 from anyio import CancelScope, to_thread
 
-from lab.containers import RunContainers
 from lab.engine.api import engine
 from lab.engine.belongings import residue, sweep
 from lab.errors import ResidueError
-from lab.links import ToxiproxyLinks
+from lab.hands import Lab
+from lab.hands.real.containers import RunContainers
+from lab.hands.real.links import ToxiproxyLinks
 from lab.stack.file import SystemFile
 from lab.stack.plan import TOXIPROXY, plan
 from lab.stack.start import Say, Start
@@ -27,9 +28,13 @@ CLEAR_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Stack:
-    """A running system. `timings`: seconds from the start until each part was ready."""
+    """A running system. `lab`: what faults may touch; its real links and containers tell more.
+
+    timings: seconds from the start until each part was ready.
+    """
 
     site: Site
+    lab: Lab
     links: ToxiproxyLinks
     containers: RunContainers
     timings: Mapping[str, float]
@@ -66,10 +71,12 @@ async def standing(
             start = Start(client, system, run, folder, plan(system, cohorts), variables, say, keep)
             endpoints = await start.everything()
             try:
+                containers = RunContainers(client, _services(start.ids), system.agents)
                 yield Stack(
                     site=Site(endpoints.entrances, endpoints.observers, variables, mode),
+                    lab=Lab(links=start.links, containers=containers),
                     links=start.links,
-                    containers=RunContainers(client, _services(start.ids), system.agents),
+                    containers=containers,
                     timings=start.timings,
                     start=start,
                 )

@@ -26,7 +26,7 @@ from testcontainers.core.network import Network
 
 from lab.engine.api import Engine, labels, told
 from lab.errors import LabError, one_line
-from lab.links import Listener, ToxiproxyLinks
+from lab.hands.real.links import Listener, ToxiproxyLinks
 from lab.stack.file import CONTROL_PORT, SystemFile
 from lab.stack.plan import EDGE, TOXIPROXY, TOXIPROXY_IMAGE, Plan, create_settings, declared, probe
 from lab.stack.reach import reach

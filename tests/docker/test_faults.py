@@ -10,7 +10,6 @@ import pytest
 from faults.containers import CpuQuota, Kill, MemoryLimit, PidsLimit
 from lab.actions import Write
 from lab.errors import LabError
-from lab.fault import Lab
 from tests.conformance import Look, Subject, check_fault
 from tests.docker.standing import Held, fresh_run, held, two_sessions
 from tests.faults.examples import EXAMPLES, Make, told
@@ -43,7 +42,7 @@ def test_every_fault_keeps_the_contract(make: Make, up: Held) -> None:
 
     @asynccontextmanager
     async def lab() -> AsyncGenerator[Subject]:
-        yield Subject(Lab(links, containers, {}), look)
+        yield Subject(up.stack.lab, look)
 
     up.do(lambda: check_fault(make, lab))
 
@@ -66,7 +65,7 @@ def test_a_limit_reaches_the_kernel_and_leaves_it_again(fault: Limiting, up: Hel
         _, output = up.stack.start.engine.execute(ids[fault.service], ["sh", "-c", command])
         return output.decode().strip()
 
-    lab = Lab(up.stack.links, up.stack.containers, {})
+    lab = up.stack.lab
     before = inside()
     up.do(lambda: fault.inject(lab))
     assert inside() in wanted
@@ -75,7 +74,7 @@ def test_a_limit_reaches_the_kernel_and_leaves_it_again(fault: Limiting, up: Hel
 
 
 def test_a_service_that_ignores_a_signal_runs_on_and_that_is_no_error(up: Held) -> None:
-    fault, lab = Kill("redis", "SIGHUP"), Lab(up.stack.links, up.stack.containers, {})
+    fault, lab = Kill("redis", "SIGHUP"), up.stack.lab
     before = up.do(lambda: up.stack.containers.state("redis"))
     up.do(lambda: fault.inject(lab))
     up.do(lambda: fault.heal(lab))

@@ -12,7 +12,7 @@ import pytest
 from lab.engine.api import Engine, engine, labels
 from lab.engine.belongings import sweep
 from lab.engine.limits import label_of
-from lab.fault import Limits
+from lab.hands import Limits
 from tests.docker.standing import fresh_run
 
 pytestmark = pytest.mark.docker

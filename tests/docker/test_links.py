@@ -10,7 +10,7 @@ import pytest
 
 from lab.actions import Read, Write
 from lab.errors import LabError
-from lab.fault import Toxic
+from lab.hands import Toxic
 from lab.system import Session
 from tests.docker.standing import Held, fresh_run, held, two_sessions
 

@@ -12,7 +12,7 @@ from lab.actions import List, Read, Work, Write
 from lab.engine.api import engine
 from lab.engine.belongings import residue
 from lab.errors import LabError
-from lab.fault import AgentProcess
+from lab.hands import AgentProcess
 from lab.stack.file import load
 from lab.stack.standing import Stack, standing
 from tests.docker.standing import fresh_run, held, two_sessions

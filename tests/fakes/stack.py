@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from signal import SIGKILL, SIGTERM
 
 from lab.errors import LabError
-from lab.fault import AgentProcess, Lab, Limits, Resource, ServiceState, Toxic
+from lab.hands import AgentProcess, Lab, Limits, Resource, ServiceState, Toxic
 
 DECLARED = Limits(cores=0.0, memory_bytes=128 * 2**20, pids=64)
 """What every fake service was created with: one limit that is not there, and two that are."""
@@ -124,4 +124,4 @@ class FakeContainers:
 def fake_lab(**tenants: str) -> tuple[Lab, FakeLinks, FakeContainers]:
     """A lab of fakes, with the fakes themselves for looking inside."""
     links, containers = FakeLinks(), FakeContainers()
-    return Lab(links, containers, tenants), links, containers
+    return Lab(links=links, containers=containers, tenants=tenants), links, containers

@@ -13,7 +13,8 @@ import pytest
 from faults.network import Latency
 from lab import catalog
 from lab.errors import LabError
-from lab.fault import AgentProcess, Effect, Lab, Window
+from lab.fault import Effect, Window
+from lab.hands import AgentProcess, Lab
 from tests.conformance import Look, Subject, check_fault
 from tests.fakes.stack import FakeContainers, FakeLinks
 from tests.faults.examples import EXAMPLES, Make, told
@@ -37,7 +38,7 @@ async def fakes() -> AsyncGenerator[Subject]:
         agents = await containers.agents()
         return Look(state | {"agents": set(agents)}, births | {"agents": agents})
 
-    yield Subject(Lab(links, containers, {"target-0": "t-0"}), look)
+    yield Subject(Lab(links=links, containers=containers, tenants={"target-0": "t-0"}), look)
 
 
 @pytest.mark.parametrize("make", EXAMPLES, ids=told)

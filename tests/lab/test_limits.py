@@ -14,7 +14,7 @@ from lab.engine.limits import (
     update_of,
 )
 from lab.errors import LabError
-from lab.fault import Limits, Resource
+from lab.hands import Limits, Resource
 
 NONE = Limits()
 CORES = st.integers(1, 6400).map(lambda hundredths: hundredths / 100)

@@ -15,7 +15,8 @@ from experiments._tenants import notes
 from lab.actions import Read, Write
 from lab.errors import LabError
 from lab.experiment import Experiment, Phase
-from lab.fault import AgentProcess, Effect, Lab, Window
+from lab.fault import Effect, Window
+from lab.hands import AgentProcess, Lab
 from lab.history import History, Op, history
 from lab.journal import Confirmed, Entered, Healed, Injecting, Journal, Left, Opened, Sampled, read
 from lab.run import Ground, perform
@@ -114,9 +115,11 @@ def performed(folder: Path, story: Story, *, agents: bool = False) -> tuple[Hist
             experiment = story(backend)
             table = {"ghost": AgentProcess("app", 7, 1)} if agents else {}
             ground = Ground(
-                backend.site, FakeLinks(), FakeContainers(table), backend.driver_file,
+                backend.site,
+                Lab(links=FakeLinks(), containers=FakeContainers(table)),
+                backend.driver_file,
                 load_driver(backend.driver_file),
-            )  # fmt: skip
+            )
             opened = Opened(
                 run="r-1", experiment="x", seed=7, epoch_ns=monotonic_ns(), wall="",
                 profile="quick", mode="", system="fake", tenants=0,

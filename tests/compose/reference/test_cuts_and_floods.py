@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from lab.actions import Read, Work, Write
-from lab.fault import Toxic
+from lab.hands import Toxic
 
 from .stacks import Held, Running, ask, eventually, held
 

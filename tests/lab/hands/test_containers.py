@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.containers import parse_table, tenant_of
+from lab.hands.real.containers import parse_table, tenant_of
 
 STAT = b"S 1 7 7 0 -1 4194304 500 0 0 0 1 2 0 0 20 0 1 0 4242 8192 100"
 

@@ -15,7 +15,7 @@ from anyio import fail_after, to_thread
 
 from lab.engine.api import Engine
 from lab.errors import LabError
-from lab.fault import AgentProcess, Resource, ServiceState
+from lab.hands.containers import AgentProcess, Resource, ServiceState
 from lab.stack.schema import AgentsBlock
 
 EXEC_SECONDS = 10.0

@@ -25,7 +25,7 @@ from toxiproxy.api import (
 from toxiproxy.exceptions import InvalidToxic, NotFound, ProxyExists
 
 from lab.errors import LabError
-from lab.fault import Toxic
+from lab.hands.links import Toxic
 from lab.system import Endpoint
 
 CALL_SECONDS = 3.0

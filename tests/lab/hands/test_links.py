@@ -13,8 +13,8 @@ import anyio
 import pytest
 
 from lab.errors import LabError
-from lab.fault import Toxic
-from lab.links import CALL_SECONDS, ToxiproxyLinks
+from lab.hands import Toxic
+from lab.hands.real.links import CALL_SECONDS, ToxiproxyLinks
 from lab.system import Endpoint
 
 DELAY = Toxic("delay", "latency", "downstream", {"latency": 5})

@@ -1,0 +1,1 @@
+"""The hands as they reach the engine, for a stack that stands."""
