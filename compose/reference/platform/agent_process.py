@@ -11,17 +11,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-import msgspec
-
+from .conversation import PACKET_MAX, Conversation, Step
+from .defects import planted
 from .problems import Problem
 
 AGENT = Path(__file__).with_name("agent.py")
-PACKET_MAX = 131072
-START_SECONDS = 10.0
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
-_encode = msgspec.json.Encoder().encode
+_unreaped: list[subprocess.Popen[bytes]] = []
 
 
 def command(tenant: str) -> list[str]:
@@ -33,82 +30,67 @@ def command(tenant: str) -> list[str]:
     ]  # fmt: skip
 
 
-class AgentProcess:
+class AgentProcess(Conversation):
     """Owned by one tenant; `alive` turns False the moment the kernel says that it ended."""
 
     def __init__(self, tenant: str, process: subprocess.Popen[bytes], ours: socket.socket) -> None:
-        self._tenant, self._process, self._socket = tenant, process, ours
+        super().__init__()
+        self._folder, self._process, self._socket = f"/tmp/agent-{tenant}", process, ours
         self._loop = asyncio.get_running_loop()
-        self._waiters: dict[int, asyncio.Future[dict[str, Any]]] = {}
-        self._last_id = 0
-        self._gone = self._loop.create_future()
         self._pidfd = os.pidfd_open(process.pid)
-        self.alive, self.pid, self.start_ms = True, process.pid, 0.0
+        self.pid = process.pid
         self._loop.add_reader(ours.fileno(), self._on_packet)
         self._loop.add_reader(self._pidfd, self._on_exit)
 
     @classmethod
     async def start(cls, tenant: str) -> Self:
-        """Start it and wait for its first packet. Raises Problem `agent_unavailable`."""
-        began = time.monotonic()
+        """Start the process, in an empty folder; it has to be opened before it is asked."""
+        await asyncio.to_thread(shutil.rmtree, f"/tmp/agent-{tenant}", ignore_errors=True)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         try:
             process = _spawned(tenant, theirs)
         finally:
             theirs.close()
-        agent = cls(tenant, process, ours)
-        ready = agent._expect(0)
-        try:
-            async with asyncio.timeout(START_SECONDS):
-                await ready
-        except (TimeoutError, Problem):
-            await agent.stop()
-            raise Problem("agent_unavailable") from None
-        except asyncio.CancelledError:
-            await asyncio.shield(agent.stop())
-            raise
-        agent.start_ms = round((time.monotonic() - began) * 1000, 1)
-        return agent
+        return cls(tenant, process, ours)
 
-    async def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Send a request and wait for its reply. Raises Problem `agent_crashed` when it dies."""
-        self._last_id += 1
-        number = self._last_id
-        waiter = self._expect(number)
-        try:
-            self._socket.send(_encode({**request, "id": number}))
-        except BlockingIOError:
-            self._waiters.pop(number)
-            raise Problem("too_many_in_flight", retry_after_ms=100) from None
-        except OSError:
-            self._waiters.pop(number, None)
-            raise Problem("agent_crashed") from None
-        try:
-            return await waiter
-        finally:
-            self._waiters.pop(number, None)
+    async def measured(self, request: Step) -> tuple[Step, float]:
+        """As `ask`, with the milliseconds of CPU that the kernel counted, children left out."""
+        before = self._cpu_ms()
+        reply = await self.ask(request)
+        return reply, self._cpu_ms() - before
 
-    def cpu_ms(self) -> float:
-        """CPU time that the process has used, as the kernel counts it (children left out).
+    def facts(self) -> Step:
+        """Its process, and what the kernel counts for it: CPU in all, resident memory now."""
+        try:
+            pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        except (OSError, IndexError):
+            pages = 0
+        memory_mb = round(pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20), 1)
+        known = {"pid": self.pid, "cpu_ms": round(self._cpu_ms(), 1), "memory_mb": memory_mb}
+        return super().facts() | known
 
-        The clock id of another process is made as `clock_getcpuclockid(3)` makes it.
-        """
+    async def stop(self) -> None:
+        """End it with everything it started, wait until it is reaped, remove its files."""
+        self._hang_up()
+        await asyncio.shield(self.gone.wait())
+        if not planted("agent_files_left"):
+            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+
+    def _cpu_ms(self) -> float:
+        """The clock id of another process is made as `clock_getcpuclockid(3)` makes it."""
         try:
             return time.clock_gettime_ns((~self.pid << 3) | 2) / 1e6
         except OSError:
             return 0.0
 
-    async def stop(self) -> None:
-        """End it with everything it started, wait until it is reaped, remove its files."""
-        self._kill_group()
-        await asyncio.shield(self._gone)
-        await asyncio.to_thread(shutil.rmtree, f"/tmp/agent-{self._tenant}", ignore_errors=True)
-
-    def _expect(self, number: int) -> asyncio.Future[dict[str, Any]]:
-        waiter: asyncio.Future[dict[str, Any]] = self._loop.create_future()
-        self._waiters[number] = waiter
-        return waiter
+    def _send(self, packet: bytes) -> None:
+        try:
+            self._socket.send(packet)
+        except BlockingIOError:
+            raise Problem("too_many_in_flight", retry_after_ms=100) from None
+        except OSError:
+            raise Problem("agent_crashed") from None
 
     def _on_packet(self) -> None:
         try:
@@ -117,34 +99,25 @@ class AgentProcess:
             return
         except OSError:
             packet = b""
-        if not packet:
+        if packet:
+            self._heard(packet)
+        else:
             self._loop.remove_reader(self._socket.fileno())
-            return
-        try:
-            reply = _decode(packet)
-            waiter = self._waiters.get(reply["id"])
-        except (msgspec.DecodeError, LookupError, TypeError):
-            self._kill_group()  # an agent that talks nonsense is ended, never believed
-            return
-        if waiter is not None and not waiter.done():
-            waiter.set_result(reply)
 
     def _on_exit(self) -> None:
         self._loop.remove_reader(self._pidfd)
         self._loop.remove_reader(self._socket.fileno())
-        os.close(self._pidfd)
+        if not planted("agent_descriptor_leak"):
+            os.close(self._pidfd)
         self._socket.close()
-        self._kill_group()  # what a tool had started
-        self._process.wait()  # reaps at once: the kernel said that it ended
-        self.alive = False
-        for waiter in self._waiters.values():
-            if not waiter.done():
-                waiter.set_exception(Problem("agent_crashed"))
-        self._waiters.clear()
-        if not self._gone.done():
-            self._gone.set_result(None)
+        self._hang_up()  # what a tool had started
+        if planted("agent_zombies"):
+            _unreaped.append(self._process)
+        else:
+            self._process.wait()  # reaps at once: the kernel said that it ended
+        self._ended()
 
-    def _kill_group(self) -> None:
+    def _hang_up(self) -> None:
         try:
             os.killpg(self.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):

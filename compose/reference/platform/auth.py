@@ -1,143 +1,233 @@
-"""The auth service: log in, check and close sessions. Sessions live in Postgres, tokens nowhere.
+"""The auth service: log in, renew, check, close. Sessions live in Postgres, tokens nowhere.
 
-`POST /login {email, password}`, `POST /sessions/check` and `POST /sessions/close` (bearer token),
-`GET /health`.
+`/openapi.json` describes its routes. Backends show a token of their own to those meant for them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hmac
 import os
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TypeVar
+import time
+import traceback
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Annotated
 
 import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.routing import Route
+from starlette.routing import BaseRoute
 
-from . import config, passwords, serving, tokens
-from .pool import LOST, Login, PlainConnection, Pool
+from . import api, config, defects, health, log, metrics, passwords, serving, switch, tokens
+from .accounts import Accounts
+from .defects import planted
+from .messages import Id
+from .pool import Login, Pool
 from .problems import Problem
+from .tickets import LIFE_SECONDS, Tickets
+from .tokens import Account, Principal
 
-T = TypeVar("T")
-USER = """
-SELECT tenant_id, id, email, role, password_hash FROM auth_users WHERE email = $1 AND is_active
-"""
-OPEN = """
-WITH opened AS (
-  INSERT INTO auth_sessions (tenant_id, id, user_id, expires_at) VALUES ($1, $2, $3, $4))
-INSERT INTO auth_audit_logs (tenant_id, user_id, event, detail) VALUES ($1, $3, 'login', $2)
-"""
-CHECK = """
-SELECT 1 FROM auth_sessions
-WHERE tenant_id = $1 AND id = $2 AND closed_at IS NULL AND expires_at > now() - interval '10 s'
-"""
-CLOSE = """
-WITH closed AS (
-  UPDATE auth_sessions SET closed_at = now()
-  WHERE tenant_id = $1 AND id = $2 AND closed_at IS NULL RETURNING user_id)
-INSERT INTO auth_audit_logs (tenant_id, user_id, event, detail)
-SELECT $1, user_id, 'logout', $2 FROM closed
-"""
-REQUEST_SECONDS = 2.0
+SESSIONS_BODY_BYTES = 1024 * 1024
 
 
 class Credentials(msgspec.Struct, forbid_unknown_fields=True):
     """The body of a login."""
 
-    email: str
-    password: str
+    email: passwords.Email
+    password: passwords.Password
+
+
+class Sessions(msgspec.Struct, forbid_unknown_fields=True):
+    """Pairs of tenant and session."""
+
+    sessions: list[tuple[Id, Id]]
+
+
+class Ticket(msgspec.Struct, forbid_unknown_fields=True):
+    """A ticket to be redeemed."""
+
+    ticket: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
+
+
+class User(msgspec.Struct, forbid_unknown_fields=True):
+    """Whom an operator means."""
+
+    tenant_id: Id
+    user_id: Id
 
 
 @dataclass(slots=True)
 class AuthService:
-    """The routes and what they share."""
+    """The endpoints and what they share."""
 
     settings: config.Auth
-    pool: Pool
-    slots: asyncio.Semaphore
-
-    async def health(self, request: Request) -> JSONResponse:
-        """Alive; says nothing about Postgres."""
-        return JSONResponse({"status": "ok"})
+    accounts: Accounts
+    tickets: Tickets = field(default_factory=Tickets)
+    later: set[asyncio.Task[None]] = field(default_factory=set)
+    known: dict[object, Principal] = field(default_factory=dict)  # planted only
 
     async def login(self, request: Request) -> JSONResponse:
-        """A token and its session, for the right password."""
+        """A token and its session for the right password.
+
+        Every refusal has one wording and takes one time, whether or not the user exists.
+        """
         try:
-            asked = msgspec.json.decode(await request.body(), type=Credentials)
-        except (msgspec.DecodeError, msgspec.ValidationError):
-            return _problem(400, "bad_request")
-        user = await self._run(lambda c: c.fetchrow(USER, asked.email))
-        if user is None or not passwords.matches(asked.password, user["password_hash"]):
-            return _problem(401, "wrong_credentials")
-        token, session, expires = tokens.issue(
-            self.settings.jwt_key, tenant=user["tenant_id"], user=user["id"], email=user["email"],
-            role=user["role"], seconds=self.settings.token_seconds,
-        )  # fmt: skip
-        ends = datetime.fromtimestamp(expires, UTC)
-        await self._run(lambda c: c.execute(OPEN, user["tenant_id"], session, user["id"], ends))
-        return JSONResponse({"token": token, "user_id": user["id"], "expires": expires})
+            asked = await api.decoded(request, Credentials)
+        except Problem as problem:
+            if planted("error_tells_internals"):
+                return JSONResponse(
+                    {"error": problem.code, "detail": traceback.format_exc()}, status_code=400
+                )
+            raise
+        user = await self.accounts.user(asked.email)
+        if user is None and planted("login_wording_tells"):
+            return JSONResponse({"error": "unknown_user"}, status_code=401)
+        stored = passwords.NOBODY if user is None else user["password_hash"]
+        right = not (user is None and planted("login_time_tells"))
+        right = right and passwords.matches(asked.password, stored)
+        active = user is not None and (user["is_active"] or planted("inactive_user_logs_in"))
+        if user is None or not (right and active):
+            metrics.logins.labels("refused").inc()
+            if user is not None:
+                self._audit(user["tenant_id"], user["id"], "login_refused", f"{right=} {active=}")
+            raise Problem("wrong_credentials")
+        metrics.logins.labels("let in").inc()
+        account = Account(
+            tenant=user["tenant_id"], user=user["id"], email=user["email"], role=user["role"]
+        )
+        session = tokens.new_session()
+        token, expires = self._issue(account, session)
+        await self.accounts.open(account.tenant, session, account.user, expires)
+        return JSONResponse({"token": token, "user_id": account.user, "expires": expires})
+
+    async def renew(self, request: Request) -> JSONResponse:
+        """The next token of an open session."""
+        who = self._who(request)
+        found = await self.accounts.renew(who, int(time.time()) + self.settings.token_seconds)
+        if found is None:
+            self._audit(who.tenant, who.user, "renewal_refused", who.session)
+            raise Problem("unauthorised")
+        account = Account(
+            tenant=who.tenant, user=who.user, email=found["email"], role=found["role"]
+        )
+        token, expires = self._issue(account, who.session)
+        return JSONResponse({"token": token, "expires": expires})
 
     async def check(self, request: Request) -> JSONResponse:
-        """200 when the token's session is open."""
-        who = tokens.verify(
-            self.settings.jwt_key, tokens.bearer(request.headers.get("authorization"))
-        )
-        found = await self._run(lambda c: c.fetchval(CHECK, who.tenant, who.session))
-        return JSONResponse({"open": True}) if found else _problem(401, "session_closed")
+        """200 when the token's session is open, and whose it is."""
+        who = self._who(request)
+        if planted("identity_by_connection"):
+            who = self.known.setdefault(request.client, who)
+        if not await self.accounts.is_open(who):
+            self._audit(who.tenant, who.user, "session_refused", who.session)
+            raise Problem("unauthorised")
+        return JSONResponse({"open": True, "tenant_id": who.tenant, "user_id": who.user})
 
     async def close(self, request: Request) -> JSONResponse:
         """Close the token's session; closing twice is fine."""
-        who = tokens.verify(
-            self.settings.jwt_key, tokens.bearer(request.headers.get("authorization"))
-        )
-        await self._run(lambda c: c.execute(CLOSE, who.tenant, who.session))
+        await self.accounts.close(self._who(request))
         return JSONResponse({"open": False})
 
-    async def _run(self, work: Callable[[PlainConnection], Awaitable[T]]) -> T:
-        """Do one statement on a connection. Raises Problem `postgres_unavailable`."""
-        healthy = False
-        try:
-            async with asyncio.timeout(REQUEST_SECONDS), self.slots:
-                connection = await self.pool.take()
-                try:
-                    result = await work(connection)
-                    healthy = True
-                    return result
-                finally:
-                    self.pool.give(connection, healthy=healthy)
-        except LOST:
-            self.pool.breaker.failed()
-            raise Problem("postgres_unavailable") from None
+    async def close_all(self, request: Request) -> JSONResponse:
+        """Close every session of the token's user, this one included."""
+        who = self._who(request)
+        if not await self.accounts.is_open(who):
+            raise Problem("unauthorised")
+        await self.accounts.close_all(who)
+        return JSONResponse({"open": False})
+
+    async def ticket(self, request: Request) -> JSONResponse:
+        """A ticket for one socket."""
+        token = tokens.bearer(request.headers.get("authorization"))
+        if not await self.accounts.is_open(tokens.verify(self.settings.jwt_key, token)):
+            raise Problem("unauthorised")
+        ticket = self.tickets.give(token)
+        return JSONResponse({"ticket": ticket, "seconds": LIFE_SECONDS})
+
+    async def redeem(self, request: Request) -> JSONResponse:
+        """For backends: the token that a ticket stands for, once."""
+        self._service(request)
+        token = self.tickets.redeem((await api.decoded(request, Ticket)).ticket)
+        if token is None:
+            raise Problem("unauthorised")
+        return JSONResponse({"token": token})
+
+    async def over(self, request: Request) -> JSONResponse:
+        """For backends: which of these sessions are over."""
+        self._service(request)
+        asked = await api.decoded(request, Sessions, SESSIONS_BODY_BYTES)
+        return JSONResponse({"over": await self.accounts.over(asked.sessions)})
+
+    async def deactivate(self, request: Request) -> JSONResponse:
+        """For the operator: the user can do nothing any more, within a second."""
+        given, wanted = request.headers.get("x-lab-token", ""), self.settings.lab_token
+        if not hmac.compare_digest(given.encode(), wanted.encode()):
+            raise Problem("forbidden")
+        user = await api.decoded(request, User)
+        if not await self.accounts.deactivate(user.tenant_id, user.user_id):
+            raise Problem("unknown_tenant")
+        return JSONResponse({"active": False})
+
+    def _issue(self, account: Account, session: str) -> tuple[str, int]:
+        return tokens.issue(self.settings.jwt_key, account, session, self.settings.token_seconds)
+
+    def _who(self, request: Request) -> Principal:
+        token = tokens.bearer(request.headers.get("authorization"))
+        return tokens.verify(self.settings.jwt_key, token)
+
+    def _service(self, request: Request) -> None:
+        token = tokens.bearer(request.headers.get("authorization"))
+        tokens.verify_service(self.settings.jwt_key, token)
+
+    def _audit(self, tenant: str, user: str, event: str, detail: str) -> None:
+        """Write the row after the answer, so that no answer takes longer for it."""
+        if planted("refusals_not_audited"):
+            return
+        log.line(event, tenant=tenant)
+        self._later(self.accounts.audit(tenant, user, event, detail))
+
+    def _later(self, work: Coroutine[None, None, None]) -> None:
+        async def noted() -> None:
+            try:
+                await work
+            except Problem as problem:
+                log.line("audit_row_lost", reason=problem.code)
+
+        task = asyncio.get_running_loop().create_task(noted())
+        self.later.add(task)
+        task.add_done_callback(self.later.discard)
 
 
-def app(service: AuthService) -> Starlette:
-    """The routes; every expected failure is a documented status."""
-    return Starlette(
-        routes=[
-            Route("/health", service.health),
-            Route("/login", service.login, methods=["POST"]),
-            Route("/sessions/check", service.check, methods=["POST"]),
-            Route("/sessions/close", service.close, methods=["POST"]),
-        ],
-        exception_handlers={tokens.TokenError: _unauthorised, Problem: _unavailable},
-    )
-
-
-def _problem(status: int, code: str) -> JSONResponse:
-    return JSONResponse({"error": code}, status_code=status)
-
-
-async def _unauthorised(request: Request, error: Exception) -> JSONResponse:
-    return _problem(401, "bad_token")
-
-
-async def _unavailable(request: Request, error: Exception) -> JSONResponse:
-    return _problem(503, str(error))
+def app(service: AuthService, routes: list[BaseRoute]) -> Starlette:
+    """The routes; every expected failure is a documented code."""
+    down, bearer = ("postgres_unavailable", "internal"), "bearer"
+    mine = [
+        api.route("POST", "/login", service.login, "A token, for email and password.",
+                  body=Credentials, problems=("wrong_credentials", *down)),
+        api.route("POST", "/sessions/renew", service.renew, "The session's next token.",
+                  guard=bearer, problems=("unauthorised", *down)),
+        api.route("POST", "/sessions/check", service.check, "Whose session it is, if it is open.",
+                  guard=bearer, problems=("unauthorised", *down)),
+        api.route("POST", "/sessions/close", service.close, "Log out.",
+                  guard=bearer, problems=("unauthorised", *down)),
+        api.route("POST", "/sessions/close-all", service.close_all, "Log out everywhere.",
+                  guard=bearer, problems=("unauthorised", *down)),
+        api.route("POST", "/sessions/over", service.over, "Backends: which of these are over.",
+                  body=Sessions, guard=bearer, problems=("unauthorised", *down)),
+        api.route("POST", "/tickets", service.ticket, "A ticket for one socket, for ten seconds.",
+                  guard=bearer, problems=("unauthorised", *down)),
+        api.route("POST", "/tickets/redeem", service.redeem, "Backends: the token of a ticket.",
+                  body=Ticket, guard=bearer, problems=("unauthorised", "internal")),
+    ]  # fmt: skip
+    if service.settings.lab_token:
+        mine.append(
+            api.route("POST", "/users/deactivate", service.deactivate, "Shut a user out.",
+                      body=User, guard="lab", problems=("forbidden", "unknown_tenant", *down))
+        )  # fmt: skip
+    switches = switch.routes(service.settings.lab_token)
+    return api.application("auth", [*mine, *routes, *switches])
 
 
 async def main(settings: config.Auth) -> None:
@@ -147,10 +237,21 @@ async def main(settings: config.Auth) -> None:
         user="auth", password=settings.auth_password, application="auth",
         connect_seconds=settings.connect_timeout_ms / 1000,
     )  # fmt: skip
-    service = AuthService(settings, Pool(login, 1), asyncio.Semaphore(settings.pool_max))
-    await serving.serve(serving.server(app(service), 8081))
-    service.pool.close()
+    pool = Pool(login, 1)
+    service = AuthService(settings, Accounts(pool, settings.pool_max))
+    stopping = asyncio.Event()
+
+    async def drain() -> None:
+        stopping.set()
+        if service.later:
+            await asyncio.wait(service.later, timeout=1)
+
+    common = health.routes({"postgres": pool.probe}, stopping.is_set)
+    await serving.serve(serving.server(app(service, common), 8081), drain=drain)
+    pool.close()
 
 
 if __name__ == "__main__":
-    serving.run_main(main(config.load_or_exit(config.Auth, os.environ)))
+    loaded = config.load_or_exit(config.Auth, os.environ)
+    defects.plant_or_exit(loaded.lab_defects, loaded.lab_token)
+    serving.run_main(main(loaded))

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from .problems import Problem
 
 THRESHOLD = 3
-PROBE_EVERY_SECONDS = 0.25
+PROBE_EVERY_SECONDS, DOUBT_SECONDS = 0.25, 1.0
 
 
 class Breaker:
@@ -22,6 +22,7 @@ class Breaker:
         self.name, self._probe = name, probe
         self._failures = 0
         self._task: asyncio.Task[None] | None = None
+        self._doubt: asyncio.Task[None] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -45,10 +46,26 @@ class Breaker:
         if self._failures >= THRESHOLD and self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._until_back())
 
+    def suspect(self) -> None:
+        """A call took too long, which may be its own fault: a probe decides."""
+        if self._task is None and self._doubt is None:
+            self._doubt = asyncio.get_running_loop().create_task(self._doubted())
+
     def close(self) -> None:
         """Stop probing."""
-        if self._task is not None:
-            self._task.cancel()
+        for task in (self._task, self._doubt):
+            if task is not None:
+                task.cancel()
+
+    async def _doubted(self) -> None:
+        try:
+            async with asyncio.timeout(DOUBT_SECONDS):
+                await self._probe()
+        except Exception:  # noqa: BLE001 - whatever a probe raises says that it is not usable
+            self._failures = THRESHOLD
+            self.failed()
+        finally:
+            self._doubt = None
 
     async def _until_back(self) -> None:
         probes: set[asyncio.Task[object]] = set()

@@ -11,8 +11,14 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import TypeVar
 
+import msgspec
+
+from .quotas import parsed
+
 KEY_HEX_DIGITS = 64
 """A signing key is at least 32 bytes, told in hex."""
+TOKEN_MAX_SECONDS = 3600
+AGENT_MODES = ("shared", "process", "container")
 
 
 class SettingsError(Exception):
@@ -27,6 +33,7 @@ class Common:
     postgres_host: str = "postgres"
     postgres_port: int = 5432
     postgres_db: str = "platform"
+    postgres_pooled: int = 0  # 1: a pooler stands between, which hands out servers by transaction
     pool_min: int = 5  # connections kept open
     pool_max: int = 20  # connections at most
     connect_timeout_ms: int = 800  # a connection that is not up by then is given up
@@ -46,19 +53,18 @@ class Backend(Common):
     redis_port: int = 6379
     auth_url: str = "http://auth:8081"
     llm_url: str = "http://llm:8082"
-    agent_mode: str = "process"  # process or shared
+    agent_mode: str = "process"  # shared, process, or container: agents dial in at port 8002
+    agent_key: str = ""  # proves whose agent dials in; required in mode container
+    replica: str = ""  # this replica's name, where there are several: agents have one owner then
+    port: int = 8000
     state_ttl_seconds: int = 3600  # life of agent state after its last write
     message_deadline_ms: int = 5000  # for messages that bring none
     message_deadline_max_ms: int = 15000
-    tenant_rate_per_second: float = 40.0  # accepted messages per tenant, sustained
-    tenant_burst: float = 40.0
-    tenant_in_flight: int = 32  # unfinished messages per tenant
-    tenant_connections: int = 4  # share of the pool that one tenant may hold
-    tenant_sockets: int = 32
-    database_share: float = 0.03  # seconds of query work per second and tenant, sustained
-    database_burst_ms: float = 60.0
-    cpu_share: float = 0.05  # seconds of tool CPU per second and tenant, sustained
-    cpu_burst_ms: float = 100.0
+    tenant_quotas: str = "{}"  # what a tenant has that got none of its own: JSON, see quotas.py
+    claim_lease_seconds: float = 30.0  # life of a claim that its socket no longer renews
+    sockets_max: int = 2000  # of all tenants together
+    allowed_origins: str = ""  # comma list of browser origins; with none, no browser gets in
+    allow_url_token: int = 0  # 1: `?token=` is taken, for old clients; it can end up in logs
     drain_seconds: float = 3.0  # how long SIGTERM waits for what is in flight
 
 
@@ -74,7 +80,9 @@ class Auth(Common):
 class Llm:
     """The stub model's variables."""
 
-    llm_delay_ms: int = 20  # pace of an answer, unless the request says otherwise
+    llm_delay_ms: int = 20  # to the first token of an answer
+    llm_tokens_per_second: int = 20_000  # from then on
+    lab_token: str = ""  # guards the switch that makes the model fail; without it there is none
 
 
 S = TypeVar("S", Backend, Auth, Llm)
@@ -119,6 +127,13 @@ def _parsed(name: str, text: str, kind: str) -> str | int | float:
 def _check(settings: Backend | Auth | Llm) -> None:
     if isinstance(settings, Llm):
         return
+    for name in ("postgres_port", "redis_port"):
+        if not 1 <= getattr(settings, name, 1) <= 65535:
+            raise SettingsError(f"{name.upper()} must be a port, from 1 to 65535")
+    if settings.connect_timeout_ms == 0 or settings.store_timeout_ms == 0:
+        raise SettingsError("CONNECT_TIMEOUT_MS and STORE_TIMEOUT_MS must be above 0")
+    if isinstance(settings, Auth) and not 1 <= settings.token_seconds <= TOKEN_MAX_SECONDS:
+        raise SettingsError(f"TOKEN_SECONDS must be from 1 to {TOKEN_MAX_SECONDS}")
     key = settings.jwt_key
     if len(key) < KEY_HEX_DIGITS or not all(c in "0123456789abcdef" for c in key.lower()):
         raise SettingsError("JWT_KEY must be at least 32 random bytes in hex")
@@ -126,5 +141,19 @@ def _check(settings: Backend | Auth | Llm) -> None:
         raise SettingsError("JWT_KEY is not random: too few different digits")
     if not 1 <= settings.pool_min <= settings.pool_max:
         raise SettingsError("POOL_MIN and POOL_MAX must be 1 <= min <= max")
-    if isinstance(settings, Backend) and settings.agent_mode not in {"process", "shared"}:
-        raise SettingsError(f"AGENT_MODE must be process or shared, not {settings.agent_mode!r}")
+    if not isinstance(settings, Backend):
+        return
+    for name in ("auth_url", "llm_url"):
+        if not getattr(settings, name).startswith(("http://", "https://")):
+            raise SettingsError(f"{name.upper()} must be an http address")
+    if settings.sockets_max == 0 or settings.message_deadline_ms == 0:
+        raise SettingsError("SOCKETS_MAX and MESSAGE_DEADLINE_MS must be above 0")
+    try:
+        parsed(settings.tenant_quotas)
+    except msgspec.DecodeError as error:  # a ValidationError is one, too
+        raise SettingsError(f"TENANT_QUOTAS: {error}") from None
+    if settings.agent_mode not in AGENT_MODES:
+        told = f"{', '.join(AGENT_MODES)}, not {settings.agent_mode!r}"
+        raise SettingsError(f"AGENT_MODE must be one of {told}")
+    if settings.agent_mode == "container" and len(settings.agent_key) < KEY_HEX_DIGITS:
+        raise SettingsError("AGENT_KEY must be at least 32 random bytes in hex")

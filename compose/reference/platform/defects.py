@@ -1,10 +1,15 @@
-"""Which planted defects are on. None is, unless the lab's token is present and names are given."""
+"""Which planted defects are on. None is, unless the lab's token is present and names are given.
+
+LAB_DEFECTS plants from the start; `switch.py` replaces the set at run time.
+"""
 
 from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import Any
 
+from . import log
 from .config import SettingsError
 
 CATALOGUE = Path(__file__).with_name("defects.toml")
@@ -12,8 +17,8 @@ CATALOGUE = Path(__file__).with_name("defects.toml")
 _on: frozenset[str] = frozenset()
 
 
-def known() -> dict[str, dict[str, str]]:
-    """The catalogue: id -> summary, requirement, verifier, severity."""
+def known() -> dict[str, dict[str, Any]]:
+    """The catalogue: id -> summary, requirement, verifier, severity, maybe at_start."""
     return tomllib.loads(CATALOGUE.read_text())
 
 
@@ -27,6 +32,27 @@ def plant(names: str, token: str) -> frozenset[str]:
         raise SettingsError(f"LAB_DEFECTS names unknown defects: {', '.join(unknown)}")
     _on = wanted
     return wanted
+
+
+def replant(names: frozenset[str], token: str) -> frozenset[str]:
+    """Replace the set that is on, at run time. Raises SettingsError as `plant` does, and for one
+    that only a start plants or removes."""
+    catalogue = known()
+    if fixed := sorted(n for n in names ^ _on if catalogue.get(n, {}).get("at_start")):
+        raise SettingsError(f"only a start plants or removes {', '.join(fixed)}")
+    return plant(",".join(names), token)
+
+
+def plant_or_exit(names: str, token: str) -> str:
+    """As `plant`, as a service starts; a mistake is told in one line and ends the process with 2.
+
+    Returns the planted names, sorted, for the log.
+    """
+    try:
+        return ",".join(sorted(plant(names, token)))
+    except SettingsError as error:
+        log.line("refused_to_start", reason=str(error))
+        raise SystemExit(2) from None
 
 
 def planted(name: str) -> bool:

@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 QUANTUM = 5.0
 """Milliseconds of work that a tenant may take per round."""
+RETRY_AFTER_MS = 100
 
 
 class DeficitRoundRobin(Generic[T]):
@@ -49,6 +50,8 @@ class DeficitRoundRobin(Generic[T]):
         while waiting < len(self._turns):
             tenant = self._turns[0]
             if not eligible(tenant):
+                if planted("head_of_line_blocking"):
+                    return None
                 self._turns.rotate(-1)
                 waiting += 1
                 continue
@@ -60,19 +63,38 @@ class DeficitRoundRobin(Generic[T]):
                 continue
             self._deficit[tenant] -= cost
             self._queues[tenant].popleft()
-            self._size -= 1
-            if not self._queues[tenant]:
-                del self._queues[tenant], self._deficit[tenant]
-                self._turns.popleft()
+            self._removed_from(tenant)
             return tenant, item
         return None
 
+    def waiting(self, tenant: str) -> int:
+        """How many items of the tenant are queued."""
+        return len(self._queues.get(tenant, ()))
+
+    def discard(self, tenant: str, cost: float, item: T) -> None:
+        """Take back what was pushed, if it still waits: it uses neither room nor deficit."""
+        queue = self._queues.get(tenant, deque())
+        if (cost, item) in queue:
+            queue.remove((cost, item))
+            self._removed_from(tenant)
+
+    def _removed_from(self, tenant: str) -> None:
+        self._size -= 1
+        if not self._queues[tenant]:  # who leaves saves nothing for later
+            del self._queues[tenant], self._deficit[tenant]
+            self._turns.remove(tenant)
+
 
 class Gate:
-    """`slots` at once for all, `per_tenant` for one; who waits is served in fair turns."""
+    """`slots` for all; `share` says how many of them a tenant may hold and how many wait for one.
 
-    def __init__(self, slots: int, per_tenant: int, queue_max: int = 1024) -> None:
-        self._free, self._per_tenant, self._queue_max = slots, per_tenant, queue_max
+    Who waits is served in fair turns; who gives up waiting leaves the queue at once.
+    """
+
+    def __init__(
+        self, slots: int, share: Callable[[str], tuple[int, int]], queue_max: int = 1024
+    ) -> None:
+        self._free, self._share, self._queue_max = slots, share, queue_max
         self._slots = slots
         self._held: dict[str, int] = {}
         self._queue: DeficitRoundRobin[asyncio.Future[None]] = DeficitRoundRobin()
@@ -84,6 +106,10 @@ class Gate:
         await self._enter(owner, 1.0 if planted("shared_pool") else cost_ms)
         try:
             yield
+        except BaseException:
+            if planted("share_lost_on_error"):
+                self._held[owner] += 1
+            raise
         finally:
             self._leave(owner)
 
@@ -92,15 +118,22 @@ class Gate:
         return {"slots_free": self._free, "slots_waited_for": len(self._queue)}
 
     def _eligible(self, owner: str) -> bool:
-        cap = self._slots if planted("shared_pool") else self._per_tenant
+        cap = self._slots if planted("shared_pool") else self._share(owner)[0]
         return self._held.get(owner, 0) < cap
+
+    def _full(self, owner: str) -> bool:
+        if planted("queue_unbounded"):
+            return False
+        return len(self._queue) >= self._queue_max or (
+            self._queue.waiting(owner) >= self._share(owner)[1] and not planted("shared_pool")
+        )
 
     async def _enter(self, owner: str, cost_ms: float) -> None:
         if self._free and not len(self._queue) and self._eligible(owner):
             self._take(owner)
             return
-        if len(self._queue) >= self._queue_max:
-            raise Problem("queue_full", retry_after_ms=100)
+        if self._full(owner):
+            raise Problem("queue_full", retry_after_ms=RETRY_AFTER_MS)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.push(owner, cost_ms, turn)
         self._dispatch()
@@ -109,6 +142,7 @@ class Gate:
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():  # granted in the same tick: hand it back
                 self._leave(owner)
+            self._queue.discard(owner, cost_ms, turn)
             raise
 
     def _take(self, owner: str) -> None:

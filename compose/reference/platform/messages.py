@@ -14,7 +14,7 @@ MessageId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.:/#@-]{1,128}$")]
 Key = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Value = Annotated[str, msgspec.Meta(max_length=8192)]
 AmountMs = Annotated[int, msgspec.Meta(ge=0, le=5000)]
-WORK = ("query", "cpu", "memory", "files", "shell")
+WORK = ("query", "cpu", "memory", "files", "shell", "processes")
 
 
 class Write(msgspec.Struct, frozen=True, tag="write", tag_field="kind", forbid_unknown_fields=True):
@@ -54,11 +54,45 @@ class Edit(msgspec.Struct, frozen=True, tag="edit", tag_field="kind", forbid_unk
     version: Annotated[int, msgspec.Meta(ge=0)]
 
 
+class Claim(msgspec.Struct, frozen=True, tag="claim", tag_field="kind", forbid_unknown_fields=True):
+    """Claim one unit of a limited resource, for as long as the socket lives."""
+
+    resource: Id
+
+
+class Begin(
+    msgspec.Struct, frozen=True, tag="thread", tag_field="kind", forbid_unknown_fields=True
+):
+    """Make the thread that the message names."""
+
+
+class History(
+    msgspec.Struct, frozen=True, tag="history", tag_field="kind", forbid_unknown_fields=True
+):
+    """The latest messages of the thread that the message names."""
+
+
+class Report(
+    msgspec.Struct, frozen=True, tag="report", tag_field="kind", forbid_unknown_fields=True
+):
+    """What the tenant has, in numbers."""
+
+
 class Say(msgspec.Struct, frozen=True, tag="say", tag_field="kind", forbid_unknown_fields=True):
     """A plain message without an action: it is kept and answered."""
 
 
-Action = Write | Read | List | Work | Spend | Edit | Say
+class Outcome(
+    msgspec.Struct, frozen=True, tag="outcome", tag_field="kind", forbid_unknown_fields=True
+):
+    """What became of another message; when nothing did, nothing ever will."""
+
+    of: MessageId
+
+
+Action = (
+    Write | Read | List | Work | Spend | Edit | Claim | Begin | History | Report | Outcome | Say
+)
 
 
 class Metadata(msgspec.Struct, frozen=True):
@@ -71,7 +105,7 @@ class Metadata(msgspec.Struct, frozen=True):
 
 
 class UserMessage(msgspec.Struct, frozen=True, tag="user_message"):
-    """The only message that a client sends."""
+    """What a client asks of its agent."""
 
     content: Annotated[str, msgspec.Meta(max_length=16384)]
     thread_id: Id
@@ -79,17 +113,26 @@ class UserMessage(msgspec.Struct, frozen=True, tag="user_message"):
     metadata: Metadata
 
 
-_decode = msgspec.json.Decoder(UserMessage).decode
+class Renew(msgspec.Struct, frozen=True, tag="renew", forbid_unknown_fields=True):
+    """The session's next token, so that the socket may stay open."""
+
+    token: Annotated[str, msgspec.Meta(max_length=4096)]
+    message_id: MessageId | None = None
+
+
+_decode = msgspec.json.Decoder(UserMessage | Renew).decode
 _encode = msgspec.json.Encoder().encode
 _MESSAGE_ID = re.compile(r'"message_id"\s*:\s*"([A-Za-z0-9_.:/#@-]{1,128})"')
 
 
-def parse(text: str) -> UserMessage:
+def parse(text: str) -> UserMessage | Renew:
     """Decode and check. Raises Problem (`bad_message`, `bad_action`), never anything else."""
     try:
         message = _decode(text)
     except (msgspec.DecodeError, msgspec.ValidationError, RecursionError):
         raise Problem("bad_message") from None
+    if isinstance(message, Renew):
+        return message
     action = message.metadata.action
     if isinstance(action, Work) and action.work not in WORK:
         raise Problem("bad_action")
@@ -115,6 +158,12 @@ def answer(message: UserMessage, tenant: str, text: str, value: str | None) -> s
             "metadata": {"tenant_id": tenant},
         }
     ).decode()
+
+
+def renewed(message_id: str | None, expires: int) -> str:
+    """The answer to a renewal: until when (Unix seconds) the token is good."""
+    told = {"type": "renewed", "message_id": message_id, "expires": expires}
+    return _encode(told).decode()
 
 
 def error(message_id: str | None, problem: Problem) -> str:

@@ -5,6 +5,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+from typing import Annotated
+
+import msgspec
+
+Email = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{3,254}$")]
+Password = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 
 
 def hashed(password: str) -> str:
@@ -20,4 +26,9 @@ def matches(password: str, stored: str) -> bool:
 
 
 def _scrypt(password: str, salt: bytes) -> bytes:
-    return hashlib.scrypt(password.encode(), salt=salt, n=1024, r=8, p=1, dklen=32)
+    words = password.encode(errors="surrogatepass")
+    return hashlib.scrypt(words, salt=salt, n=1024, r=8, p=1, dklen=32)
+
+
+NOBODY = hashed(os.urandom(16).hex())
+"""What a password is compared with when there is no user: a refusal then takes as long."""

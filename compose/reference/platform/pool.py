@@ -40,10 +40,13 @@ class Login:
     password: str
     application: str
     connect_seconds: float
+    pooled: bool = False  # by transaction: what is prepared on a server is not there the next time
 
 
 class PlainConnection(asyncpg.Connection):
     """Without asyncpg's reset on release: settings are local to transactions, so none survive."""
+
+    settled = False  # whether the planted session_tenant has been here
 
     def get_reset_query(self) -> str:
         """No query at all."""
@@ -60,6 +63,7 @@ async def connect(login: Login) -> PlainConnection:
         password=login.password,
         timeout=login.connect_seconds,
         ssl=False,
+        statement_cache_size=0 if login.pooled else 100,
         connection_class=PlainConnection,
         server_settings={"application_name": login.application, "jit": "off"},
     )

@@ -7,6 +7,7 @@ connection, because a late reply must never be taken for the next one's (redis-p
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 
 import hiredis
@@ -14,6 +15,7 @@ import hiredis
 from .breaker import Breaker
 from .defects import planted
 from .problems import Problem
+from .retry import RetryBudget
 
 Reply = bytes | int | list["Reply"] | None
 
@@ -33,6 +35,8 @@ class _Wire(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)
         while (reply := self._reader.gets()) is not False:
+            if not self._waiters:  # it answers what nobody asked: never to be believed again
+                return self.abort()
             waiter = self._waiters.popleft()
             if waiter.done():
                 continue
@@ -57,6 +61,10 @@ class _Wire(asyncio.Protocol):
         self._transport.write(hiredis.pack_command(words))
         return waiter
 
+    def forget(self, waiter: asyncio.Future[Reply]) -> None:
+        """Nobody waits for this reply any more; the mistake: it will come all the same."""
+        self._waiters.remove(waiter)
+
     def abort(self) -> None:
         """Drop the connection; all waiters fail."""
         if self._transport is not None:
@@ -74,25 +82,40 @@ class RedisLink:
         self._connect_seconds, self._reply_seconds = connect_seconds, reply_seconds
         self._wire: _Wire | None = None
         self._connecting = asyncio.Lock()
-        self.breaker = Breaker("redis", self.probe)
+        self.breaker, self.budget = Breaker("redis", self.probe), RetryBudget()
 
-    async def call(self, *words: str | bytes | int) -> Reply:
-        """One command, never repeated. Raises Problem `redis_unavailable`, ReplyError as it is."""
+    async def call(self, *words: str | bytes | int, until: float = math.inf) -> Reply:
+        """One command, never repeated, with a reply by loop time `until` at the latest.
+
+        Raises Problem `redis_unavailable`, ReplyError as it is.
+        """
         self.breaker.check()
         sent = False
         try:
             wire = self._wire if self._wire and self._wire.alive else await self._connected()
             sent = True
-            reply = await self._replied(wire, *words)
-        except OSError:  # TimeoutError and all connection errors are OSErrors
+            reply = await self._replied(wire, until, *words)
+        except OSError as error:  # TimeoutError and all connection errors are OSErrors
             self.breaker.failed()
-            raise Problem("redis_unavailable", definite=not sent) from None
+            raise Problem("redis_unavailable", definite=not sent) from error
         self.breaker.succeeded()
         return reply
 
+    async def read(self, *words: str | bytes | int, until: float = math.inf) -> Reply:
+        """As `call`, for a command that changes nothing: once more, on a fresh connection, when
+        the old one broke and the budget has a retry left. A slow reply is not asked for again."""
+        self.budget.called()
+        try:
+            return await self.call(*words, until=until)
+        except Problem as problem:
+            broken = isinstance(problem.__cause__, ConnectionResetError)
+            if not broken or self.breaker.is_open or not self.budget.may_retry():
+                raise
+        return await self.call(*words, until=until)
+
     async def probe(self) -> None:
         """Raises OSError unless Redis answers."""
-        await self._replied(await self._connected(), "PING")
+        await self._replied(await self._connected(), math.inf, "PING")
 
     def close(self) -> None:
         """Drop the connection."""
@@ -100,12 +123,18 @@ class RedisLink:
         if self._wire:
             self._wire.abort()
 
-    async def _replied(self, wire: _Wire, *words: str | bytes | int) -> Reply:
+    async def _replied(self, wire: _Wire, until: float, *words: str | bytes | int) -> Reply:
+        at_most = asyncio.get_running_loop().time() + self._reply_seconds
+        reply = wire.send(*words)
         try:
-            async with asyncio.timeout(self._reply_seconds):
-                return await wire.send(*words)
+            async with asyncio.timeout_at(min(at_most, until)):
+                return await reply
         except TimeoutError:
             wire.abort()
+            raise
+        except asyncio.CancelledError:
+            if planted("cancelled_reply_left"):
+                wire.forget(reply)
             raise
 
     async def _connected(self) -> _Wire:

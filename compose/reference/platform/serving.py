@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 import uvicorn
 import uvloop
 
+from . import log
+
 WS_MAX_BYTES = 64 * 1024
 
 
@@ -38,7 +40,7 @@ def server(app: Callable[..., Awaitable[None]], port: int) -> QuietServer:
             ws_ping_timeout=20,
             reset_contextvars=True,
             access_log=False,
-            log_level="warning",
+            log_config=None,
             lifespan="off",
             timeout_keep_alive=75,
             timeout_graceful_shutdown=2,
@@ -64,4 +66,5 @@ async def serve(*servers: QuietServer, drain: Callable[[], Awaitable[None]] | No
 
 def run_main(main: Coroutine[None, None, None]) -> None:
     """Run a service's main coroutine on uvloop."""
+    log.take_over_libraries()
     uvloop.run(main)

@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
+from . import metrics
+from .defects import planted
 from .fair import Gate
 from .pool import LOST, PlainConnection, Pool
 from .problems import Problem
@@ -23,6 +25,7 @@ class Database:
 
     def __init__(self, pool: Pool, gate: Gate, store_seconds: float) -> None:
         self._pool, self._gate, self._store_seconds = pool, gate, store_seconds
+        self._forgotten: list[object] = []  # only planted defects put anything in here
 
     @asynccontextmanager
     async def tenant_tx(
@@ -34,33 +37,42 @@ class Database:
         the limit for one round trip. Raises Problem: `postgres_unavailable` (definite unless
         `writes` and COMMIT was under way), `queue_full`; errors of the statement propagate.
         """
+        loop = asyncio.get_running_loop()
+        asked = loop.time()
         async with self._gate.slot(tenant, cost_ms):
             connection = await self._pool.take()
-            healthy = committing = False
+            metrics.pool_wait.observe(loop.time() - asked)
+            healthy = committing = keeps = False
             try:
-                limit = min(until, self._limit(cost_ms))
+                limit = min(until, loop.time() + self._store_seconds + 8 * cost_ms / 1000)
                 async with asyncio.timeout_at(limit):
-                    await connection.execute(
-                        begin(tenant, limit - asyncio.get_running_loop().time())
-                    )
+                    opening = begin(tenant, limit - loop.time(), connection, writes=writes)
+                    await connection.execute(opening)
                     yield connection
                     committing = True
+                    if writes and planted("ack_before_commit"):
+                        keeps = True
+                        self._forgotten.append(asyncio.ensure_future(self._committed(connection)))
+                        return
                     await connection.execute("COMMIT")
                 healthy = True
             except LOST:
                 if cost_ms <= LIGHT_MS:  # a tenant's slow query must not open the breaker for all
                     self._pool.breaker.failed()
-                raise Problem(
-                    "postgres_unavailable", definite=not (writes and committing)
-                ) from None
+                definite = not (writes and committing) or planted("in_doubt_as_failed")
+                raise Problem("postgres_unavailable", definite=definite) from None
             except (asyncpg.PostgresError, Problem):
                 healthy = await self._rolled_back(connection)
+                keeps = planted("connection_leak")
+                raise
+            except asyncio.CancelledError:
+                keeps = planted("idle_after_cancel")
                 raise
             finally:
-                self._pool.give(connection, healthy=healthy)
-
-    def _limit(self, cost_ms: float) -> float:
-        return asyncio.get_running_loop().time() + self._store_seconds + 8 * cost_ms / 1000
+                if keeps:
+                    self._forgotten.append(connection)
+                else:
+                    self._pool.give(connection, healthy=healthy)
 
     async def _rolled_back(self, connection: PlainConnection) -> bool:
         try:
@@ -69,14 +81,34 @@ class Database:
             return False
         return True
 
+    async def _committed(self, connection: PlainConnection) -> None:
+        """Planted: the answer is on its way already."""
+        healthy = False
+        try:
+            await connection.execute("COMMIT", timeout=self._store_seconds)
+            healthy = True
+        except (*LOST, asyncpg.PostgresError):
+            pass
+        finally:
+            self._pool.give(connection, healthy=healthy)
 
-def begin(tenant: str, seconds: float) -> str:
+
+def begin(tenant: str, seconds: float, connection: PlainConnection, *, writes: bool) -> str:
     """The opening statements, one round trip; the id is checked, for it stands in the text."""
     if not _ID.fullmatch(tenant):
         raise ValueError(f"not a tenant id: {tenant!r}")
     limit_ms = max(1, int(seconds * 800))  # the server gives up first, which keeps the connection
+    opened = "BEGIN"
+    setting = f"SELECT set_config('app.tenant', '{tenant}', true)"
+    if not writes and (planted("set_local_outside") or planted("policy_escape")):
+        opened = "SELECT"
+    if not writes and planted("session_tenant"):  # "set once", for whoever has it first
+        setting = "SELECT" if connection.settled else setting.replace("true", "false")
+        connection.settled = True
+    if planted("synchronous_commit_off"):
+        setting += "; SET LOCAL synchronous_commit = off"
     return (
-        f"BEGIN; SELECT set_config('app.tenant', '{tenant}', true); "
+        f"{opened}; {setting}; SET LOCAL application_name = 'tenant {tenant}'; "
         f"SET LOCAL statement_timeout = {limit_ms}; SET LOCAL lock_timeout = {limit_ms}; "
         f"SET LOCAL idle_in_transaction_session_timeout = {limit_ms + 1000}"
     )

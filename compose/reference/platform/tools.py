@@ -1,20 +1,41 @@
-"""The tools of an agent: CPU, memory, files and shell work. Few imports, for agents start fast.
+"""The tools of an agent: CPU, memory, files and processes. Few imports, for agents start fast.
 
-Each takes milliseconds of work and returns a short text. Everything a tool takes is given back.
+Each takes milliseconds of work and returns a short text. Everything a tool takes is given back,
+also when it is interrupted or fails.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 
 MEGABYTE = 1 << 20
-MEMORY_MAX_MEGABYTES = 64
 SHELL_STEPS_PER_MS = 400
 """How far `sh` counts in a millisecond, roughly."""
+COUNT = 'n=$1; while [ "$n" -gt 0 ]; do n=$((n-1)); done'
 
 
-def cpu(amount_ms: int, folder: str) -> str:
+BLOCK = bytes(65536)
+"""What is written to a file at once."""
+
+
+class Bench:
+    """Where an agent's tools work: its folder, what it may use, and which mistakes are planted.
+
+    memory_mb: beyond it a tool fails with MemoryError; pids: processes that a tool may have at
+    once. 0 is no limit.
+    """
+
+    def __init__(
+        self, folder: str, memory_mb: int, pids: int, planted: frozenset[str] = frozenset()
+    ) -> None:
+        self.folder, self.memory_mb, self.pids, self.planted = folder, memory_mb, pids, planted
+        self.kept: list[bytearray] = []
+        self.written_bytes = 0  # to the disk, so far
+
+
+def cpu(amount_ms: int, bench: Bench) -> str:
     """Burn CPU time (not wall time) of this thread."""
     until = time.thread_time_ns() + amount_ms * 1_000_000
     steps = 0
@@ -24,48 +45,72 @@ def cpu(amount_ms: int, folder: str) -> str:
     return f"burned {amount_ms} ms of CPU"
 
 
-def memory(amount_ms: int, folder: str) -> str:
-    """Touch one megabyte per millisecond (64 at most), and give it back."""
-    size = min(max(amount_ms, 1), MEMORY_MAX_MEGABYTES)
+def memory(amount_ms: int, bench: Bench) -> str:
+    """Touch one megabyte per millisecond, and give it back."""
+    size = max(amount_ms, 1)
+    if 0 < bench.memory_mb < size:  # the kernel's own limit is behind this where there is one
+        raise MemoryError
     block = bytearray(size * MEGABYTE)
     for at in range(0, len(block), 4096):
         block[at] = 1
+    if "agent_memory_leak" in bench.planted:
+        bench.kept.append(block)
     del block
     return f"touched {size} MB"
 
 
-def files(amount_ms: int, folder: str) -> str:
+def files(amount_ms: int, bench: Bench) -> str:
     """Write, sync and remove a file until the time is over; at least once."""
-    os.makedirs(folder, exist_ok=True)
-    path, until, written = f"{folder}/work", time.monotonic_ns() + amount_ms * 1_000_000, 0
+    os.makedirs(bench.folder, exist_ok=True)
+    path, until, written = f"{bench.folder}/work", time.monotonic_ns() + amount_ms * 1_000_000, 0
     while True:
         fd = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
         try:
-            written += os.write(fd, b"\0" * 65536)
+            written += os.write(fd, BLOCK)
+            bench.written_bytes += len(BLOCK)
             os.fsync(fd)
         finally:
             os.close(fd)
-            os.unlink(path)
+            if "agent_files_left" not in bench.planted:
+                os.unlink(path)
         if time.monotonic_ns() >= until:
             return f"wrote {written} bytes"
 
 
-def shell(amount_ms: int, folder: str) -> str:
+def shell(amount_ms: int, bench: Bench) -> str:
     """Let a shell count for about that long."""
+    if "tool_child_left" in bench.planted:  # a helper in a session of its own, and nobody's
+        os.posix_spawn("/bin/sh", ["sh", "-c", "exec sleep 600"], {}, setsid=True)
     steps = str(max(1, amount_ms) * SHELL_STEPS_PER_MS)
-    script = 'n=$1; while [ "$n" -gt 0 ]; do n=$((n-1)); done'
-    pid = os.posix_spawn("/bin/sh", ["sh", "-c", script, "sh", steps], {})
-    _, status = os.waitpid(pid, 0)
+    (status,) = _run([["sh", "-c", COUNT, "sh", steps]])
     return f"shell ended with {os.waitstatus_to_exitcode(status)}"
 
 
-TOOLS = {"cpu": cpu, "memory": memory, "files": files, "shell": shell}
+def processes(amount_ms: int, bench: Bench) -> str:
+    """Run as many shells as milliseconds are asked for, all at once."""
+    count = max(amount_ms, 1)
+    if 0 < bench.pids < count:
+        raise BlockingIOError(errno.EAGAIN, "no more processes")  # as fork(2) says it
+    _run([["sh", "-c", "exec sleep 0.05"]] * count)
+    return f"ran {count} processes"
 
 
-def think(request: dict[str, object], folder: str) -> dict[str, object]:
-    """One step of an agent: use the tool that is asked for, or compose the answer."""
-    tool, value = request.get("tool"), request.get("value")
-    if tool is not None:
-        done = TOOLS[str(tool)](int(str(request["amount_ms"])), folder)
-        return {"text": f"{request['text']}; {done}", "value": None}
-    return {"text": request["text"], "value": value}
+def _run(commands: list[list[str]]) -> list[int]:
+    """Start all, wait for all; whatever interrupts ends those that still run."""
+    running: list[int] = []
+    done: list[int] = []
+    try:
+        for words in commands:
+            pid = os.posix_spawn("/bin/sh", words, {})
+            running.append(pid)
+        while running:
+            done.append(os.waitpid(running[-1], 0)[1])
+            running.pop()
+    finally:
+        for pid in running:
+            os.kill(pid, 9)
+            os.waitpid(pid, 0)
+    return done
+
+
+TOOLS = {"cpu": cpu, "memory": memory, "files": files, "shell": shell, "processes": processes}

@@ -15,6 +15,8 @@ ALTER ROLE observer SET default_transaction_read_only = on;
 -- Back-stops for a transaction that forgot its own limits.
 ALTER ROLE app SET statement_timeout = '20s';
 ALTER ROLE app SET idle_in_transaction_session_timeout = '20s';
+-- Transactions here take milliseconds: one that has waited this long is worth a look at the lock graph.
+ALTER ROLE app SET deadlock_timeout = '200ms';
 
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
 GRANT CREATE, USAGE ON SCHEMA public TO owner;

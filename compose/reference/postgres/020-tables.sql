@@ -49,6 +49,43 @@ CREATE TABLE agent_configurations (
   document jsonb NOT NULL DEFAULT '{}', updated_at timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (tenant_id, name));
 
+-- A limited resource, and who holds a unit of it until when. `taken` is counted in the same statement
+-- that allocates, and cannot pass the capacity; `fence` grows with every allocation.
+CREATE TABLE resources (
+  tenant_id tenant, name text NOT NULL, capacity int NOT NULL, taken int NOT NULL DEFAULT 0,
+  fence bigint NOT NULL DEFAULT 0, CHECK (taken BETWEEN 0 AND capacity),
+  PRIMARY KEY (tenant_id, name));
+
+CREATE TABLE allocations (
+  tenant_id tenant, message_id text NOT NULL, resource text NOT NULL, holder text NOT NULL,
+  claimed_at timestamptz NOT NULL DEFAULT now(), expires_at timestamptz NOT NULL,
+  PRIMARY KEY (tenant_id, message_id),
+  FOREIGN KEY (tenant_id, resource) REFERENCES resources (tenant_id, name));
+CREATE INDEX allocations_by_resource ON allocations (tenant_id, resource, expires_at);
+
+-- What each message has done: written with its effect, it is both the key by which a repeated message
+-- is known and the event that the relay hands on.
+CREATE TABLE outbox (
+  tenant_id tenant, message_id text NOT NULL, seq bigint GENERATED ALWAYS AS IDENTITY,
+  kind text NOT NULL, digest bytea NOT NULL, value text NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT now(), relayed_at timestamptz,
+  PRIMARY KEY (tenant_id, message_id));
+CREATE INDEX outbox_waiting ON outbox (tenant_id, seq) WHERE relayed_at IS NULL;
+
+-- What the relay's consumer has taken in: each event once, however often it arrives.
+CREATE TABLE deliveries (
+  tenant_id tenant, message_id text NOT NULL,
+  PRIMARY KEY (tenant_id, message_id),
+  FOREIGN KEY (tenant_id, message_id) REFERENCES outbox (tenant_id, message_id) ON DELETE CASCADE);
+
+CREATE TABLE usage (
+  tenant_id tenant, kind text NOT NULL, count bigint NOT NULL,
+  PRIMARY KEY (tenant_id, kind));
+
+-- What lists are read from. With the reader's own rights: row security sees the reader, not the owner.
+CREATE VIEW recent_messages WITH (security_invoker = true) AS
+SELECT tenant_id, thread_id, seq, id, key, content FROM messages;
+
 -- Which run of the lab this database was made for.
 CREATE TABLE lab_marker (run text PRIMARY KEY);
 \getenv lab_run LAB_RUN

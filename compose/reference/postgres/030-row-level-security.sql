@@ -6,7 +6,8 @@ DO $$
 DECLARE name text;
 BEGIN
   FOREACH name IN ARRAY ARRAY['auth_users', 'auth_sessions', 'auth_audit_logs', 'threads', 'messages',
-                              'credits', 'credit_ledger', 'agent_configurations'] LOOP
+                              'credits', 'credit_ledger', 'agent_configurations', 'resources',
+                              'allocations', 'outbox', 'deliveries', 'usage'] LOOP
     EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
     EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', name);
     EXECUTE format($p$CREATE POLICY own_rows ON %I TO app
@@ -24,14 +25,21 @@ GRANT SELECT ON lab_marker TO observer;
 CREATE POLICY log_in ON auth_users FOR SELECT TO auth USING (true);
 CREATE POLICY sessions ON auth_sessions TO auth USING (true) WITH CHECK (true);
 CREATE POLICY audit ON auth_audit_logs TO auth USING (true) WITH CHECK (true);
-GRANT SELECT ON auth_users TO auth;
+CREATE POLICY deactivate ON auth_users FOR UPDATE TO auth USING (true) WITH CHECK (true);
+GRANT SELECT, UPDATE (is_active) ON auth_users TO auth;
 GRANT SELECT, INSERT, UPDATE ON auth_sessions TO auth;
 GRANT INSERT ON auth_audit_logs TO auth;
 
 -- The backend reads no account and changes no history.
 GRANT INSERT ON auth_audit_logs TO app;
-GRANT SELECT ON threads TO app;
+GRANT SELECT, INSERT ON threads TO app;
 GRANT SELECT, INSERT ON messages TO app;
 GRANT SELECT, UPDATE ON credits TO app;
 GRANT SELECT, INSERT ON credit_ledger TO app;
 GRANT SELECT, UPDATE ON agent_configurations TO app;
+GRANT SELECT, UPDATE ON resources TO app;
+GRANT SELECT, INSERT, UPDATE, DELETE ON allocations TO app;
+GRANT SELECT, INSERT, UPDATE ON outbox TO app;
+GRANT SELECT, INSERT ON deliveries TO app;
+GRANT SELECT, INSERT, UPDATE ON usage TO app;
+GRANT SELECT ON recent_messages TO app;

@@ -6,13 +6,14 @@ import asyncio
 import itertools
 import os
 import subprocess
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
 
+import aiohttp
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from websockets.asyncio.client import ClientConnection, connect
 
@@ -24,6 +25,7 @@ from lab.system import Driver, Refused, Session, Tenant, TenantPlan
 SYSTEM = Path(__file__).parents[3] / "compose" / "reference"
 IMAGE = "crosstalk/reference-platform"
 COHORTS = ("quiet", "noisy")
+SWITCHES = ("admin", "login")
 WAIT_SECONDS = 3.0
 T = TypeVar("T")
 _numbers = itertools.count(1)
@@ -61,6 +63,23 @@ class Running:
         """A new tenant's session."""
         (tenant,) = await self.tenants(1, cohort)
         return tenant, await self.connect(tenant)
+
+    @asynccontextmanager
+    async def plant(self, names: Sequence[str]) -> AsyncGenerator[None]:
+        """Hold these defects on, and no other, in every service that has the switch."""
+        await self._switch(names)
+        try:
+            yield
+        finally:
+            await self._switch(())
+
+    async def _switch(self, names: Sequence[str]) -> None:
+        headers = {"X-Lab-Token": self.stack.site.variables["LAB_TOKEN"]}
+        async with aiohttp.ClientSession(headers=headers) as http:
+            for entrance in SWITCHES:
+                where = self.stack.site.entrance(entrance)
+                async with http.put(f"http://{where}/defects", json=list(names)) as response:
+                    assert response.status == 200, f"{entrance}: {await response.text()}"
 
     async def logs(self) -> str:
         """The backend's log so far."""
@@ -131,7 +150,7 @@ async def up(mode: str, defects: tuple[str, ...]) -> AsyncGenerator[Running]:
         async with standing(
             system, run=run, folder=folder, cohorts=COHORTS, mode=mode, defects=defects, say=_unsaid
         ) as stack:
-            driver = load_driver(system.driver)(stack.site)
+            driver = stack.driver(load_driver(system.driver))(stack.site)
             try:
                 yield Running(stack, driver, folder)
             finally:

@@ -9,10 +9,12 @@ import pytest
 
 from lab.stack.file import load
 
-from .certificates import CERTIFICATES
-from .stacks import SYSTEM, Held, held, run_once
+from .certificates import Probe, certificates
+from .stacks import SYSTEM, Held, Running, held, run_once
 
-pytestmark = pytest.mark.docker
+DEFECTS = load(SYSTEM).defects
+AT_START = [name for name, defect in DEFECTS.items() if defect.at_start]
+AT_RUN_TIME = [name for name, defect in DEFECTS.items() if not defect.at_start]
 
 
 @pytest.fixture(scope="module")
@@ -21,21 +23,49 @@ def sound() -> Generator[Held]:
         yield stack
 
 
-def test_every_defect_of_the_catalogue_has_a_certificate() -> None:
-    assert CERTIFICATES.keys() == load(SYSTEM).defects.keys()
+def test_every_defect_has_exactly_one_certificate_and_every_certificate_a_defect() -> None:
+    assert certificates().keys() == DEFECTS.keys()
 
 
-@pytest.mark.parametrize("name", CERTIFICATES)
-def test_a_defect_that_is_off_does_not_show(sound: Held, name: str) -> None:
-    assert not sound.do(CERTIFICATES[name])
+@pytest.mark.docker
+@pytest.mark.parametrize("name", AT_RUN_TIME)
+def test_a_defect_shows_while_it_is_on_and_only_then(sound: Held, name: str) -> None:
+    probe = certificates()[name]
+
+    async def body(running: Running) -> tuple[str, str]:
+        before = await probe(running)
+        await running.close()
+        async with running.plant([name]):
+            return before, await probe(running)
+
+    before, evidence = sound.do(body)
+    assert before == "", f"{name} is off and shows: {before}"
+    assert evidence, f"{name} is on and does not show: {_does(probe)}"
 
 
-@pytest.mark.parametrize("name", CERTIFICATES)
-def test_a_defect_that_is_on_shows(name: str) -> None:
+@pytest.mark.docker
+@pytest.mark.parametrize("name", AT_START)
+def test_a_defect_of_the_start_shows_on_a_stack_that_has_it_and_not_on_a_sound_one(
+    sound: Held, name: str
+) -> None:
+    probe = certificates()[name]
+    assert sound.do(probe) == "", f"{name} is off and shows"
     with held(defects=(name,)) as planted:
-        assert planted.do(CERTIFICATES[name])
+        assert planted.do(probe), f"{name} is on and does not show: {_does(probe)}"
 
 
+@pytest.mark.docker
+def test_the_switch_is_for_the_lab_and_for_known_defects_only(sound: Held) -> None:
+    async def body(running: Running) -> None:
+        for names, told in ((["nonsense"], "unknown defects: nonsense"), (AT_START[:1], "only a")):
+            if names:
+                with pytest.raises(AssertionError, match=told):
+                    await running.plant(names).__aenter__()
+
+    sound.do(body)
+
+
+@pytest.mark.docker
 @pytest.mark.parametrize(
     ("variables", "told"),
     [
@@ -52,3 +82,7 @@ def test_a_backend_that_is_configured_wrongly_refuses_to_start_in_one_line(
     assert code == 2
     assert told in output
     assert output.count("\n") == 1
+
+
+def _does(probe: Probe) -> str:
+    return (probe.__doc__ or probe.__name__).strip()

@@ -110,7 +110,7 @@ def test_bad_input_gets_a_documented_error_and_never_a_traceback(stack: Held) ->
             assert json.loads(await socket.recv())["code"] == "unknown_thread"
             await socket.send(json.dumps(message(tenant.id, "good")))
             assert json.loads(await socket.recv())["type"] == "agent_message"
-            await socket.send(json.dumps(message(tenant.id, "good")))
+            await socket.send(json.dumps(message(tenant.id, "good", content="another")))
             assert json.loads(await socket.recv())["code"] == "duplicate_message"
         assert "Traceback" not in await running.logs()
 

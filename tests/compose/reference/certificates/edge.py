@@ -1,0 +1,275 @@
+"""Certificates of the defects at the edge: sockets, messages, logs, health, the way down."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import aiohttp
+import asyncpg
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
+
+from lab.actions import Read, Write
+from tests.compose.reference.certificates import certificate
+from tests.compose.reference.doors import (
+    SWITCHED,
+    at_the_door,
+    call,
+    claims_of,
+    deactivate,
+    expiring,
+    key_of,
+    knocked,
+    logged_in,
+    message,
+    said,
+    signed,
+)
+from tests.compose.reference.stacks import Running, ask, eventually
+
+ENDED_SECONDS, BACK_SECONDS = 1.5, 15.0
+AUDITED = """
+SELECT count(*) FROM auth_audit_logs WHERE tenant_id = $1 AND event = 'wrong_tenant'
+"""
+SLOW_MS = 150
+
+
+@certificate("tenant_from_message")
+async def a_message_for_another_tenant(running: Running) -> str:
+    """A message whose metadata names the other tenant."""
+    mine, other = await running.tenants(2)
+    async with (
+        at_the_door(running, await logged_in(running, other)),
+        at_the_door(running, await logged_in(running, mine)) as socket,
+    ):
+        reply = await said(socket, message(other, "lie"))
+    return f"{mine.id} was answered as {other.id}" if reply["type"] == "agent_message" else ""
+
+
+@certificate("tenant_from_header")
+async def a_header_for_another_tenant(running: Running) -> str:
+    """A header that names the other tenant, which a proxy in front might set."""
+    mine, other = await running.tenants(2)
+    headers = {"X-Tenant-Id": other.id}
+    async with (
+        at_the_door(running, await logged_in(running, other)),
+        at_the_door(running, await logged_in(running, mine), headers=headers) as socket,
+    ):
+        reply = await said(socket, message(mine, "header"))
+    done_for = reply["metadata"]["tenant_id"]
+    return f"the work of {mine.id} was done for {done_for}" if done_for != mine.id else ""
+
+
+@certificate("user_unchecked")
+async def a_message_of_another_user(running: Running) -> str:
+    """A message that names another user of the tenant."""
+    (tenant,) = await running.tenants()
+    lie = message(tenant, "lie").replace('"user_id": "user"', '"user_id": "somebody"')
+    async with at_the_door(running, await logged_in(running, tenant)) as socket:
+        reply = await said(socket, lie)
+    return "answered as somebody" if reply["type"] == "agent_message" else ""
+
+
+@certificate("one_principal_for_all")
+async def the_last_to_connect_is_everybody(running: Running) -> str:
+    """Two tenants connect; what the first writes, the second reads."""
+    first, second = await running.tenants(2)
+    one, two = await running.connect(first), await running.connect(second)
+    secret = f"secret-of-{first.id}"
+    await ask(one, Write("k", secret), "w")
+    seen = await ask(two, Read("k"), "r")
+    return f"{second.id} read {seen}" if secret in seen else ""
+
+
+@certificate("socket_outlives_revocation")
+async def a_socket_after_deactivation(running: Running) -> str:
+    """The user of an open socket is deactivated."""
+    (tenant,) = await running.tenants()
+    async with at_the_door(running, await logged_in(running, tenant)) as socket:
+        await deactivate(running, tenant)
+        return await _still_open(socket, ENDED_SECONDS)
+
+
+@certificate("socket_outlives_token")
+async def a_socket_after_its_token(running: Running) -> str:
+    """A token that is eight seconds late is good for one or two more."""
+    (tenant,) = await running.tenants()
+    claims = expiring(claims_of(await logged_in(running, tenant)), -8)
+    async with at_the_door(running, signed(claims, key_of(running))) as socket:
+        return await _still_open(socket, 2 + ENDED_SECONDS)
+
+
+@certificate("origin_unchecked")
+async def a_browser_from_anywhere(running: Running) -> str:
+    """An upgrade with the origin of a page that is not ours."""
+    (tenant,) = await running.tenants()
+    token = await logged_in(running, tenant)
+    status = await knocked(running, token, headers={"Origin": "https://evil.test"})
+    return "https://evil.test got in" if status == SWITCHED else ""
+
+
+@certificate("token_in_logs")
+async def the_log_holds_a_token(running: Running) -> str:
+    """Connect, then look for the token in the log."""
+    (tenant,) = await running.tenants()
+    token = await logged_in(running, tenant)
+    assert await knocked(running, token) == SWITCHED
+    return "the backend's log holds a token" if token in await running.logs() else ""
+
+
+@certificate("broadcast_by_thread")
+async def an_answer_for_a_namesake(running: Running) -> str:
+    """Two tenants have a thread of the same name; one of them speaks."""
+    mine, other = await running.tenants(2)
+    async with (
+        at_the_door(running, await logged_in(running, mine)) as speaker,
+        at_the_door(running, await logged_in(running, other)) as listener,
+    ):
+        await said(listener, message(other, "here"))
+        await said(speaker, message(mine, "secret"))
+        heard = await said(listener, message(other, "again"))
+    return f"{other.id} heard {heard['message_id']}" if heard["message_id"] != "again" else ""
+
+
+@certificate("answers_by_message_id")
+async def one_message_id_two_tenants(running: Running) -> str:
+    """Two tenants use one message_id at a time; the first is the slower one."""
+    mine, other = await running.tenants(2)
+    work = {"kind": "work", "work": "cpu", "amount_ms": SLOW_MS}
+    async with (
+        at_the_door(running, await logged_in(running, mine)) as slow,
+        at_the_door(running, await logged_in(running, other)) as fast,
+    ):
+        await slow.send(message(mine, "same", action=work))
+        assert (await said(slow, "{"))["code"] == "bad_message"  # so the work has begun
+        await said(fast, message(other, "same"))
+        try:
+            async with asyncio.timeout(1.0):
+                reply = json.loads(await slow.recv())
+        except TimeoutError:
+            return f"the answer for {mine.id} went elsewhere"
+        assert reply["message_id"] == "same"
+    return ""
+
+
+@certificate("metrics_name_tenants")
+async def metrics_for_everybody(running: Running) -> str:
+    """A tenant speaks; anybody reads /metrics."""
+    (tenant,) = await running.tenants()
+    async with at_the_door(running, await logged_in(running, tenant)) as socket:
+        await said(socket, message(tenant, "hello"))
+    _, text = await call(running, "client", "/metrics", method="GET")
+    return f"/metrics names {tenant.id}" if tenant.id in text else ""
+
+
+@certificate("log_names_another")
+async def a_log_line_for_another(running: Running) -> str:
+    """The first of two tenants does what is logged."""
+    mine, other = await running.tenants(2)
+    async with (
+        at_the_door(running, await logged_in(running, mine)) as socket,
+        at_the_door(running, await logged_in(running, other)),
+    ):
+        await said(socket, message(other, "lie"))
+    lines = [json.loads(line) for line in (await running.logs()).splitlines() if "{" in line]
+    (found,) = [line for line in lines if line.get("session_of") == mine.id]
+    return f"the line names {found['tenant']}" if found["tenant"] != mine.id else ""
+
+
+@certificate("refusals_not_audited")
+async def no_row_for_a_refusal(running: Running) -> str:
+    """A lie about the tenant; then the audit log is read."""
+    mine, other = await running.tenants(2)
+    async with at_the_door(running, await logged_in(running, mine)) as socket:
+        assert (await said(socket, message(other, "lie")))["code"] == "wrong_tenant"
+    where = running.stack.site.observers["postgres"]
+    observer = await asyncpg.connect(
+        host=where.host, port=where.port, user="observer", database="platform", ssl=False,
+        password=running.stack.site.variables["OBSERVER_PASSWORD"],
+    )  # fmt: skip
+    try:
+        rows = await observer.fetchval(AUDITED, mine.id)
+    finally:
+        await observer.close()
+    return "" if rows else "no row in auth_audit_logs"
+
+
+@certificate("admin_unguarded")
+async def counters_for_everybody(running: Running) -> str:
+    """The admin port without its token."""
+    status, _ = await call(running, "admin", "/counters", method="GET")
+    return "/counters answers anybody" if status == 200 else ""
+
+
+@certificate("no_drain")
+async def the_end_of_what_is_in_flight(running: Running) -> str:
+    """The backend is told to stop while it works on a message."""
+    (tenant,) = await running.tenants()
+    work = {"kind": "work", "work": "cpu", "amount_ms": 2 * SLOW_MS}
+    try:
+        async with at_the_door(running, await logged_in(running, tenant)) as socket:
+            await socket.send(message(tenant, "late", action=work))
+            assert (await said(socket, "{"))["code"] == "bad_message"  # so the work has begun
+            ending = asyncio.create_task(running.stack.containers.kill("backend", signal.SIGTERM))
+            try:
+                reply = json.loads(await socket.recv())
+                return "" if reply["type"] == "agent_message" else f"told {reply}"
+            except ConnectionClosed as end:
+                return f"closed without an answer: {end}"
+            finally:
+                await ending
+    finally:
+        await running.stack.containers.start("backend")
+        await _ready(running)
+
+
+@certificate("health_needs_postgres")
+async def health_without_postgres(running: Running) -> str:
+    """Postgres is cut off; the backend itself is fine."""
+    async with _no_postgres(running):
+        status, _ = await call(running, "client", "/health", method="GET")
+    return f"/health says {status}" if status != 200 else ""
+
+
+@certificate("ready_without_looking")
+async def ready_without_postgres(running: Running) -> str:
+    """Postgres is cut off; the backend can serve nobody."""
+    async with _no_postgres(running):
+        status, _ = await call(running, "client", "/ready", method="GET")
+    return f"/ready says {status}" if status != 503 else ""
+
+
+async def _still_open(socket: ClientConnection, seconds: float) -> str:
+    try:
+        async with asyncio.timeout(seconds):
+            await socket.wait_closed()
+    except TimeoutError:
+        return f"the socket is open after {seconds:g} s"
+    assert socket.close_code in (4401, 4403), socket.close_code
+    return ""
+
+
+@asynccontextmanager
+async def _no_postgres(running: Running) -> AsyncGenerator[None]:
+    await running.stack.links.enable("postgres", False)
+    try:
+        yield
+    finally:
+        await running.stack.links.enable("postgres", True)
+        await _ready(running)
+
+
+async def _ready(running: Running) -> None:
+    async def ready() -> bool:
+        try:
+            status, _ = await call(running, "client", "/ready", method="GET")
+            admin, _ = await call(running, "admin", "/health", method="GET")
+        except (aiohttp.ClientError, OSError):
+            return False
+        return status == 200 and admin < 500
+
+    await eventually(ready, BACK_SECONDS)

@@ -1,0 +1,214 @@
+"""Certificates of the defects in tokens, logins and sessions."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+import time
+from collections.abc import Callable
+
+import aiohttp
+
+from tests.compose.reference.certificates import Probe, certificate
+from tests.compose.reference.doors import (
+    SWITCHED,
+    Claims,
+    at_the_door,
+    call,
+    claims_of,
+    deactivate,
+    email,
+    expiring,
+    key_of,
+    knocked,
+    logged_in,
+    said,
+    signed,
+)
+from tests.compose.reference.stacks import Running
+
+Forge = Callable[[Claims, bytes], str]
+DEFAULT_KEY = b"change-me-in-production-please-please"
+FILE, FILE_HOLDS = "/proc/sys/kernel/ostype", b"Linux\n"
+OWN_KEY = secrets.token_bytes(32)
+OWN_JWK = {"kty": "oct", "k": base64.urlsafe_b64encode(OWN_KEY).rstrip(b"=").decode()}
+LOGINS, TELLING_SECONDS = 12, 0.0012
+"""A look at a password takes above 2 ms; the fastest of some logins has no other delay in it."""
+
+
+def unsigned(claims: Claims, key: bytes) -> str:
+    """The token with algorithm none and no signature."""
+    return signed(claims, key, alg="none").rpartition(".")[0] + "."
+
+
+FORGERIES: dict[str, Forge] = {
+    "algorithm_none": unsigned,
+    "signature_unchecked": lambda claims, _: signed(claims, OWN_KEY),
+    "exp_not_required": lambda claims, key: signed(claims | {"exp": None}, key),
+    "leeway_of_an_hour": lambda claims, key: signed(expiring(claims, -60), key),
+    "audience_unchecked": lambda claims, key: signed(claims | {"aud": "crosstalk-auth"}, key),
+    "issuer_unchecked": lambda claims, key: signed(claims | {"iss": "somebody"}, key),
+    "default_key": lambda claims, _: signed(claims, DEFAULT_KEY),
+    "key_id_is_a_path": lambda claims, _: signed(claims, FILE_HOLDS, kid=FILE),
+    "key_from_the_token": lambda claims, _: signed(claims, OWN_KEY, jwk=OWN_JWK),
+    "any_key_id": lambda claims, key: signed(claims, key, kid="../run-1"),
+}
+"""Tokens that no sound verifier takes, each of an open session, by the defect that takes it."""
+
+
+def _forgery(forge: Forge) -> Probe:
+    async def a_forged_token_gets_in(running: Running) -> str:
+        """A token of an open session, changed in one way, is shown at the door."""
+        (tenant,) = await running.tenants()
+        token = forge(claims_of(await logged_in(running, tenant)), key_of(running))
+        status = await knocked(running, token)
+        assert status in (SWITCHED, 401), status
+        return f"{tenant.id} got in with a forged token" if status == SWITCHED else ""
+
+    return a_forged_token_gets_in
+
+
+for _defect, _forge in FORGERIES.items():
+    certificate(_defect)(_forgery(_forge))
+
+
+@certificate("no_leeway")
+async def a_clock_ahead_locks_out(running: Running) -> str:
+    """The issuer's clock is five seconds ahead of the backend's."""
+    (tenant,) = await running.tenants()
+    claims = claims_of(await logged_in(running, tenant))
+    ahead = claims | {"iat": int(time.time()) + 5}
+    status = await knocked(running, signed(ahead, key_of(running)))
+    return f"{status} for a token from five seconds ahead" if status != SWITCHED else ""
+
+
+@certificate("session_unchecked")
+async def a_closed_session_opens_a_socket(running: Running) -> str:
+    """Log out, then connect with the same token."""
+    (tenant,) = await running.tenants()
+    token = await logged_in(running, tenant)
+    assert (await call(running, "login", "/sessions/close", token=token))[0] == 200
+    status = await knocked(running, token)
+    return "a logged-out token opened a socket" if status == SWITCHED else ""
+
+
+@certificate("logout_forgotten")
+async def a_logout_closes_nothing(running: Running) -> str:
+    """Log out, then look at the session's row."""
+    (tenant,) = await running.tenants()
+    token = await logged_in(running, tenant)
+    assert (await call(running, "login", "/sessions/close", token=token))[0] == 200
+    census = await running.driver.census()
+    left = [each for each in census["sessions"] if each.startswith(f"{tenant.id}/")]
+    return f"open after logout: {left[0]}" if left else ""
+
+
+@certificate("renewal_revives")
+async def a_closed_session_is_renewed(running: Running) -> str:
+    """Log out, then renew."""
+    (tenant,) = await running.tenants()
+    token = await logged_in(running, tenant)
+    assert (await call(running, "login", "/sessions/close", token=token))[0] == 200
+    status, _ = await call(running, "login", "/sessions/renew", token=token)
+    return "a closed session was renewed" if status == 200 else ""
+
+
+@certificate("renewal_of_another")
+async def a_socket_takes_anothers_token(running: Running) -> str:
+    """One tenant renews its socket with the other tenant's token."""
+    mine, other = await running.tenants(2)
+    token = await logged_in(running, other)
+    async with at_the_door(running, await logged_in(running, mine)) as socket:
+        reply = await said(socket, json.dumps({"type": "renew", "token": token}))
+    return f"{mine.id} goes on as {other.id}" if reply["type"] == "renewed" else ""
+
+
+@certificate("inactive_user_logs_in")
+async def a_deactivated_user_logs_in(running: Running) -> str:
+    """Deactivate, then log in."""
+    (tenant,) = await running.tenants()
+    await deactivate(running, tenant)
+    body = {"email": email(tenant), "password": tenant.secrets["password"]}
+    status, _ = await call(running, "login", "/login", body=body)
+    return f"{tenant.id} is inactive and logged in" if status == 200 else ""
+
+
+@certificate("login_wording_tells")
+async def refusals_of_logins_differ(running: Running) -> str:
+    """A wrong password for a user, and one for nobody."""
+    (tenant,) = await running.tenants()
+    one, two = [
+        await call(running, "login", "/login", body={"email": who, "password": "wrong"})
+        for who in (email(tenant), "nobody@tenants.test")
+    ]
+    return f"a user is told {one}, nobody {two}" if one != two else ""
+
+
+@certificate("login_time_tells")
+async def refusals_of_logins_take_their_time(running: Running) -> str:
+    """Wrong passwords for a user and for nobody in turns; the fastest of each are compared."""
+    (tenant,) = await running.tenants()
+    fastest = {email(tenant): 1.0, "nobody@tenants.test": 1.0}
+    for _ in range(LOGINS):
+        for who, best in fastest.items():
+            began = time.perf_counter()
+            await call(running, "login", "/login", body={"email": who, "password": "wrong"})
+            fastest[who] = min(best, time.perf_counter() - began)
+    user, nobody = fastest.values()
+    told = f"{user * 1000:.1f} ms for a user, {nobody * 1000:.1f} ms for nobody"
+    return told if user - nobody > TELLING_SECONDS else ""
+
+
+@certificate("error_tells_internals")
+async def a_bad_request_is_told_the_code(running: Running) -> str:
+    """A login that is no JSON."""
+    _, text = await call(running, "login", "/login", body=b"{")
+    return text[:80] if "Traceback" in text or "File " in text else ""
+
+
+@certificate("identity_by_connection")
+async def two_identities_on_one_connection(running: Running) -> str:
+    """Two tokens are checked over one TCP connection, as behind any proxy."""
+    tenants = await running.tenants(2)
+    where = running.stack.site.entrance("login")
+    told: list[str] = []
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as http:
+        for tenant in tenants:
+            headers = {"Authorization": f"Bearer {await logged_in(running, tenant)}"}
+            async with http.post(f"http://{where}/sessions/check", headers=headers) as response:
+                told.append((await response.json())["tenant_id"])
+    return f"{tenants[1].id} was taken for {told[1]}" if told[1] != tenants[1].id else ""
+
+
+@certificate("ticket_reusable")
+async def one_ticket_two_sockets(running: Running) -> str:
+    """A ticket opens a socket, and while that is open it is shown again."""
+    (tenant,) = await running.tenants()
+    query = f"?ticket={await _ticket(running, await logged_in(running, tenant))}"
+    async with at_the_door(running, query=query):
+        status = await knocked(running, query=query)
+    return "a ticket opened two sockets" if status == SWITCHED else ""
+
+
+@certificate("ticket_guessable")
+async def tickets_in_a_row(running: Running) -> str:
+    """Two tickets, one after the other."""
+    (tenant,) = await running.tenants()
+    token = await logged_in(running, tenant)
+    one, two = [int(await _ticket(running, token), 16) for _ in range(2)]
+    return f"{one:x} is followed by {two:x}" if abs(two - one) < 1000 else ""
+
+
+@certificate("token_in_address")
+async def a_token_in_the_address(running: Running) -> str:
+    """The token as `?token=`, which this stack does not allow."""
+    (tenant,) = await running.tenants()
+    status = await knocked(running, query=f"?token={await logged_in(running, tenant)}")
+    return "a token in the address got in" if status == SWITCHED else ""
+
+
+async def _ticket(running: Running, token: str) -> str:
+    status, text = await call(running, "login", "/tickets", token=token)
+    assert status == 200, text
+    return str(json.loads(text)["ticket"])

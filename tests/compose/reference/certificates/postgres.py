@@ -1,0 +1,136 @@
+"""Certificates of the defects in row level security, in what is shared, and in clean-up."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import asyncpg
+
+from lab.actions import Claim, List, Write
+from lab.system import Session, Tenant
+from tests.compose.reference.certificates import Probe, certificate
+from tests.compose.reference.database import app, locked, waiting
+from tests.compose.reference.speech import told
+from tests.compose.reference.stacks import Running, ask
+
+TRIES = 5
+"""A list may meet another connection than the one before it did; the pool hands out the latest."""
+
+
+Pair = tuple[tuple[Tenant, Session], tuple[Tenant, Session]]
+
+
+async def _pair(running: Running) -> Pair:
+    """Two tenants with a secret each."""
+    first, second = await running.tenants(2)
+    one, two = await running.connect(first), await running.connect(second)
+    for tenant, session in ((first, one), (second, two)):
+        answer = await ask(session, Write("secret", f"secret-of-{tenant.id}"), "w")
+        assert not answer.startswith(("refused", "unknown")), answer
+    return (first, one), (second, two)
+
+
+async def a_list_of_others(running: Running) -> str:
+    """Two tenants with a secret each list what they have, in turns."""
+    seen = ""
+    for n, (tenant, session) in enumerate((await _pair(running)) * TRIES):
+        seen = await ask(session, List(), f"list-{n}")
+        if any(not word.startswith(tenant.id) for word in seen.split("secret-of-")[1:]):
+            return f"{tenant.id} was shown {seen[:80]}"
+    assert "secret-of-" in seen, seen
+    return ""
+
+
+LISTED: tuple[Probe, ...] = tuple(
+    certificate(name)(a_list_of_others)
+    for name in (
+        "table_without_rls", "owner_without_force", "app_bypasses_rls", "policy_escape",
+        "permissive_policy", "definer_function", "view_with_owner_rights", "session_tenant",
+        "scratch_table",
+    )
+)  # fmt: skip
+
+
+@certificate("with_check_true")
+async def a_row_for_somebody_else(running: Running) -> str:
+    """The backend's role, as one tenant, writes a row of another."""
+    mine, other = await running.tenants(2)
+    async with app(running, mine.id) as connection:
+        try:
+            await connection.execute(
+                "INSERT INTO messages (tenant_id, id, thread_id, user_id, content) "
+                "VALUES ($1, 'x', 'main', 'user', 'x')",
+                other.id,
+            )
+        except asyncpg.InsufficientPrivilegeError:
+            return ""
+    return f"{mine.id} wrote a row of {other.id}"
+
+
+@certificate("global_unique")
+async def an_id_that_another_tenant_has_used(running: Running) -> str:
+    """Two tenants use the same message id, which is none of the other's business."""
+    first, second = await running.tenants(2)
+    one, two = await running.connect(first), await running.connect(second)
+    assert await ask(one, Write("k", "v"), "mine") == "None"
+    answer = await ask(two, Write("k", "v"), "mine")
+    return f"an id of the other's is {answer}" if answer.startswith("refused") else ""
+
+
+@certificate("set_local_outside")
+async def own_rows_vanish(running: Running) -> str:
+    """A tenant lists what it has just written."""
+    _, session = await running.session()
+    assert await ask(session, Write("k", "v"), "w") == "None"
+    seen = await ask(session, List(), "l")
+    return f"after a write the list is {seen}" if seen == "[]" else ""
+
+
+@certificate("count_of_all")
+async def a_report_that_others_move(running: Running) -> str:
+    """A tenant asks twice how much it has sent, between which only another one sends."""
+    mine, other = await running.tenants(2)
+    before = json.loads((await told(running, mine, {"kind": "report"}))["value"])["accepted"]
+    loud = await running.connect(other)
+    for n in range(3):
+        await ask(loud, List(), str(n))
+    after = json.loads((await told(running, mine, {"kind": "report"}))["value"])["accepted"]
+    return f"{after - before} messages more, of which 1 is its own" if after - before > 1 else ""
+
+
+@certificate("global_sequence_ids")
+async def numbers_that_others_move(running: Running) -> str:
+    """A tenant compares the numbers of two of its rows, between which only another one writes."""
+    (_, one), (_, two) = await _pair(running)
+    before = await ask(one, Write("a", "a"), "a")
+    for n in range(3):
+        await ask(two, Write("k", "v"), str(n))
+    after = await ask(one, Write("b", "b"), "b")
+    if before == after == "None":
+        return ""
+    return f"from {before} to {after}: {int(after) - int(before) - 1} rows of others between"
+
+
+@certificate("global_lock_name")
+async def a_neighbour_s_claim_waits(running: Running) -> str:
+    """One tenant's claim hangs on a row of its own; another tenant claims, and is not delayed."""
+    first, second = await running.tenants(2)
+    one, two = await running.connect(first), await running.connect(second)
+    async with locked(running, "resources", first):
+        hangs = asyncio.create_task(ask(one, Claim("seat"), "c"))
+        await waiting(running, 1, "%UPDATE resources%")
+        answer = await ask(two, Claim("seat"), "c", 0.4)
+    await hangs
+    return "" if answer == "1" else f"{second.id} waited for {first.id}: {answer}"
+
+
+@certificate("cleanup_without_tenant")
+async def rows_that_go_with_another_tenant(running: Running) -> str:
+    """One tenant is retired; the other's messages stay."""
+    (_, one), (second, _) = await _pair(running)
+    before = await ask(one, List(), "before")
+    assert "secret-of-" in before, before
+    await running.driver.retire([second])
+    after = await ask(one, List(), "after")
+    return f"retiring a neighbour turned {before} into {after}" if after != before else ""
