@@ -34,13 +34,14 @@ def slowed(before: Window, during: Window, by_ms: float | None = None) -> Effect
     """Confirmed when the upper quartile of latencies grew by `by_ms`; without it, when it doubled.
 
     Not every operation meets every fault, so upper quartiles are compared: at least a quarter of
-    the operations must have felt it.
+    the operations must have felt it. An observed value that has the name of a fault's field, as
+    `delay_ms` here, is what was seen of what was asked.
     """
     calm, slow = quartile_ms(before.ops), quartile_ms(during.ops)
     asked = max(calm, SLOWER_MS_MIN) if by_ms is None else by_ms
     how = f"p75 of operations {calm:.1f} -> {slow:.1f} ms"
     bit = calm > 0 and slow - calm >= asked
-    return Effect(bit, how, {"calm_p75_ms": calm, "slowed_p75_ms": slow})
+    return Effect(bit, how, {"calm_p75_ms": calm, "slowed_p75_ms": slow, "delay_ms": slow - calm})
 
 
 def either(first: Effect, second: Effect) -> Effect:

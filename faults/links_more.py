@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 
 from faults.checks import STREAMS, one_of, within
 from faults.effects import either, slowed, starved
+from faults.marks import mark
 from lab.fault import Effect, Window
 from lab.hands import Lab, Toxic
 
@@ -23,7 +24,7 @@ MS_MAX = 3_600_000
 
 @dataclass(frozen=True, slots=True)
 class _OneToxic:
-    """One toxic on one link: put on, taken off, and named after its kind."""
+    """One toxic on one link: put on, taken off, and named after the fault."""
 
     link: str
     kind: ClassVar[str]
@@ -37,8 +38,12 @@ class _OneToxic:
         """What is put on the link."""
         raise NotImplementedError
 
+    def effect(self, before: Window, during: Window) -> Effect:
+        """Judged by each for itself."""
+        raise NotImplementedError
+
     def _toxic(self, stream: str, attributes: Mapping[str, int]) -> Toxic:
-        return Toxic(self.kind, self.kind, stream, attributes)
+        return Toxic(mark(self), self.kind, stream, attributes)
 
     async def inject(self, lab: Lab) -> None:
         """Add the toxic; it acts on open connections too."""
@@ -46,7 +51,7 @@ class _OneToxic:
 
     async def heal(self, lab: Lab) -> None:
         """Take the toxic off; one that is not there is fine."""
-        await lab.links.remove(self.link, self.kind)
+        await lab.links.remove(self.link, mark(self))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 
 from faults.checks import STREAMS, one_of, within
 from faults.effects import slowed, starved
+from faults.marks import mark
 from lab.fault import Effect, Window
 from lab.hands import Lab, Toxic
 
@@ -39,11 +40,11 @@ class Latency:
     async def inject(self, lab: Lab) -> None:
         """Add the toxic; it acts on open connections too."""
         attributes = {"latency": self.delay_ms, "jitter": self.jitter_ms}
-        await lab.links.add(self.link, Toxic(self.kind, self.kind, self.stream, attributes))
+        await lab.links.add(self.link, Toxic(mark(self), "latency", self.stream, attributes))
 
     async def heal(self, lab: Lab) -> None:
         """Take the toxic off."""
-        await lab.links.remove(self.link, self.kind)
+        await lab.links.remove(self.link, mark(self))
 
     def effect(self, before: Window, during: Window) -> Effect:
         """Confirmed when operations that crossed the link took at least half the delay longer."""
@@ -58,7 +59,7 @@ class Partition:
 
     direction: `both` ways, only `to` the server, or only `from` it. New connections are accepted by
     the proxy and stay silent too. On heal the silent connections are closed (Toxiproxy's `timeout`
-    cannot keep them half-open), which the clients see as a reset.
+    cannot keep them half-open), which the clients see as a reset; `isolate` lets them go on.
     """
 
     link: str
@@ -77,7 +78,7 @@ class Partition:
     def _toxics(self) -> tuple[Toxic, ...]:
         streams = {"both": ("upstream", "downstream"), "to": ("upstream",), "from": ("downstream",)}
         return tuple(
-            Toxic(f"partition-{stream}", "timeout", stream, {"timeout": 0})
+            Toxic(f"{mark(self)}-{stream}", "timeout", stream, {"timeout": 0})
             for stream in streams[self.direction]
         )
 

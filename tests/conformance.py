@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, fields, replace
+from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import cast
@@ -16,9 +17,12 @@ from anyio import CancelScope
 from anyio.lowlevel import checkpoint
 
 from lab import catalog
-from lab.fault import Fault, applied, settings
+from lab.fault import Fault, applied, covers_open, settings
 from lab.hands import Lab
 from lab.journal import Healed, Injected, Injecting, Journal, read
+
+FELT_SECONDS = 0.03
+"""An exchange does not take this much longer by itself."""
 
 STEPS_MAX = 20
 """No fault takes more calls than this to inject."""
@@ -34,10 +38,14 @@ class Look:
 
 @dataclass(frozen=True)
 class Subject:
-    """A lab to break, and a way to read its state back that does not go through the fault."""
+    """A lab to break, and a way to read its state back that does not go through the fault.
+
+    fresh: the same stack in hands that were made anew, as another process has them.
+    """
 
     lab: Lab
     look: Callable[[], Awaitable[Look]]
+    fresh: Lab | None = None
 
 
 LabFactory = Callable[[], AbstractAsyncContextManager[Subject]]
@@ -55,6 +63,25 @@ async def check_fault(make: Callable[[], Fault], lab_factory: LabFactory) -> Non
                 break
     else:
         raise AssertionError(f"not injected after {STEPS_MAX} calls")
+
+
+async def check_open_connections(
+    fault: Fault, lab: Lab, exchange: Callable[[], Awaitable[float]]
+) -> None:
+    """A connection that was open before feels the fault, or the fault says that it does not.
+
+    exchange: talks over such a connection and tells how many seconds that took, infinitely many
+    when it was not answered.
+    """
+    calm = max([await exchange() for _ in range(3)])
+    await fault.inject(lab)
+    try:
+        seconds = [await exchange() for _ in range(3)]
+    finally:
+        await fault.heal(lab)
+    felt = min(seconds) > calm + FELT_SECONDS or max(seconds) == inf
+    told = f"an open connection took {calm:.3f} s, then {seconds}"
+    assert felt is covers_open(fault), f"{told}; the fault says covered: {covers_open(fault)}"
 
 
 async def _bites_and_heals(fault: Fault, subject: Subject) -> None:
@@ -87,7 +114,7 @@ async def _survives_the_journal(fault: Fault, subject: Subject) -> None:
                 rebuilt = _rebuilt(folder)
                 assert rebuilt == fault, "the journal does not rebuild the fault"
                 assert settings(rebuilt) == settings(fault)
-                await rebuilt.heal(subject.lab)
+                await rebuilt.heal(subject.fresh or subject.lab)
                 assert (await subject.look()).state == before.state, "a rebuilt fault cannot heal"
         assert [type(event) for event in read(folder)] == [Injecting, Injected, Healed]
 

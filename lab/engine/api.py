@@ -87,6 +87,7 @@ class Placed:
     ports: Mapping[int, int]
     hosts: frozenset[str]
     addresses: Mapping[str, str]
+    labels: Mapping[str, str]
 
 
 class Engine:
@@ -94,6 +95,11 @@ class Engine:
 
     def __init__(self, client: docker.APIClient) -> None:
         self._client = client
+
+    @property
+    def client(self) -> docker.APIClient:
+        """docker-py itself, for the other modules of this room."""
+        return self._client
 
     def tags(self) -> frozenset[str]:
         """Every image that is here, by tag."""
@@ -127,6 +133,7 @@ class Engine:
                 at["HostIp"] for outside in network["Ports"].values() for at in outside or ()
             ),
             addresses={name: at["IPAddress"] for name, at in network["Networks"].items()},
+            labels=dict(seen["Config"]["Labels"] or {}),
         )
 
     def execute(self, container: str, command: Sequence[str]) -> tuple[int, bytes]:
@@ -146,6 +153,11 @@ class Engine:
             raise told_as(error) from error
         except (DockerException, http.RequestException) as error:
             raise told_as(error) from error
+
+    def begin(self, container: str, command: Sequence[str]) -> None:
+        """Start a command in a container, and do not wait for it."""
+        made = told(lambda: self._client.exec_create(container, list(command)))
+        told(lambda: self._client.exec_start(made["Id"], detach=True))
 
     def wait(self, container: str) -> int:
         """The exit status of a container, once it has ended."""
@@ -270,14 +282,6 @@ class Engine:
                 key=lambda box: (box.run, box.service),
             )
         )
-
-    def runs(self) -> dict[str, str]:
-        """Run -> folder, for every run with a container or network here that was not kept."""
-        filters = {"label": RUN}
-        there = told(lambda: self._client.containers(all=True, filters=filters))
-        there += told(lambda: self._client.networks(filters=filters))
-        marks = [thing["Labels"] for thing in there]
-        return {each[RUN]: each.get(FOLDER, "") for each in marks if KEPT not in each}
 
 
 @contextmanager

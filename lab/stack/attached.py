@@ -7,29 +7,45 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from anyio import to_thread
 
-from lab.engine.api import Standing, engine
+from lab.engine.api import FOLDER, Standing, engine
 from lab.errors import LabError, UsageError
 from lab.hands import Lab
-from lab.hands.real.containers import RunContainers
 from lab.hands.real.links import ToxiproxyLinks
 from lab.stack.file import CONTROL_PORT
+from lab.stack.hands import LABS_OWN, hands
+from lab.stack.layout import Layout, layout_in
 from lab.stack.plan import OBSERVER, TOXIPROXY
 from lab.system import Endpoint
 
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """A kept stack: its run, what faults may touch, and the names they may be given."""
+    """A kept stack: its run, what faults may touch, and the names they may be given.
+
+    folder: where its journal is; the one it was started in.
+
+    A tenant is called by its id in the system: nobody provisioned it under a name of the lab's.
+    """
 
     run: str
     lab: Lab
     links: ToxiproxyLinks
+    folder: Path
+    layout: Layout
     link_names: tuple[str, ...]
     service_names: tuple[str, ...]
+
+
+class _Itself(dict[str, str]):
+    """Every tenant's name is its id."""
+
+    def __missing__(self, name: str) -> str:
+        return name
 
 
 @asynccontextmanager
@@ -40,22 +56,26 @@ async def attached(run: str = "") -> AsyncGenerator[Attached]:
     """
     with engine() as client:
         boxes = chosen(await to_thread.run_sync(client.standing), run)
-        ids = {box.service: box.id for box in boxes}
+        run, ids = boxes[0].run, {box.service: box.id for box in boxes}
         if TOXIPROXY not in ids:
-            raise LabError("its Toxiproxy is gone", where=boxes[0].run, mend="`lab down`, `lab up`")
-        placed = await to_thread.run_sync(client.placed, ids.pop(TOXIPROXY))
+            raise LabError("its Toxiproxy is gone", where=run, mend="`lab down`, `lab up`")
+        placed = await to_thread.run_sync(client.placed, ids[TOXIPROXY])
         if CONTROL_PORT not in placed.ports:
-            raise LabError("its Toxiproxy does not run", where=boxes[0].run)
+            raise LabError("its Toxiproxy does not run", where=run, mend="`lab heal RUN`")
+        layout = layout_in(placed.labels)
         control = Endpoint("127.0.0.1", placed.ports[CONTROL_PORT])
         proxies = await _proxies(control)
         links = ToxiproxyLinks(control, proxies)
         try:
+            lab = await to_thread.run_sync(hands, client, links, ids, run, layout)
             yield Attached(
-                run=boxes[0].run,
-                lab=Lab(links=links, containers=RunContainers(client, ids, agents=None)),
+                run=run,
+                lab=replace(lab, tenants=_Itself()),
                 links=links,
+                folder=Path(placed.labels.get(FOLDER, "")),
+                layout=layout,
                 link_names=names_of(proxies),
-                service_names=tuple(sorted(ids)),
+                service_names=tuple(sorted(set(ids) - set(LABS_OWN))),
             )
         finally:
             links.close()

@@ -43,6 +43,32 @@ class Document:
         return UsageError(f"`{'.'.join(keys)}` {what}", where=self.where(keys), mend=mend)
 
 
+def patched(document: Document, keys: Keys) -> Document:
+    """The document with the merge patch (RFC 7386) that stands at `keys` of it applied to it.
+
+    Mappings are merged key by key, null takes a key away, anything else replaces what was there.
+    """
+    patch = document.data
+    for key in keys:
+        patch = cast("Mapping[str, object]", patch[key])
+    data = _merged(document.data, patch)
+    assert isinstance(data, dict)
+    moved = {at[len(keys) :]: n for at, n in document.lines.items() if at[: len(keys)] == keys}
+    return Document(document.path, cast("dict[str, object]", data), {**document.lines, **moved})
+
+
+def _merged(value: object, patch: object) -> object:
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(cast("dict[str, object]", value)) if isinstance(value, dict) else {}
+    for key, change in cast("dict[str, object]", patch).items():
+        if change is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = _merged(merged.get(key), change)
+    return merged
+
+
 def read(path: Path) -> Document:
     """Parse `path`. Raises UsageError with file and line for anything but a YAML mapping."""
     try:

@@ -10,14 +10,14 @@ import importlib.util
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
 import msgspec
 
 from lab.errors import UsageError
-from lab.stack.document import Document, Keys, filled, nearest, read
+from lab.stack.document import Document, Keys, filled, nearest, patched, read
 from lab.stack.parts import (
     NAME,
     check_services,
@@ -27,15 +27,18 @@ from lab.stack.parts import (
     known_name,
     mapping,
     only,
+    per_tenant,
     services_of,
 )
-from lab.stack.schema import AgentsBlock, LabBlock, Service
+from lab.stack.schema import AgentsBlock, LabBlock, Service, StoresBlock, StubBlock
+from lab.stack.stores import check_stores
 from lab.system import Ability, DriverFactory, View
 
 FILE_NAME = "stack.yaml"
 CONTROL_PORT = 8474
 """Toxiproxy's own API; it listens on every address, so no link can have this port."""
 
+TOP = ("services", "volumes", "x-lab")
 _STORES = frozenset({"postgres", "redis"})
 
 Agents = AgentsBlock
@@ -94,9 +97,15 @@ class SystemFile:
     variables: tuple[str, ...]
     abilities: frozenset[Ability]
     agents: Agents | None
+    disks: Mapping[str, str]
+    clocks: tuple[str, ...]
+    stores: StoresBlock
+    stubs: Mapping[str, StubBlock]
     modes: tuple[str, ...]
+    per_tenant: str
     defects: Mapping[str, Defect]
     driver: Path
+    variants: Mapping[str, SystemFile] = field(default_factory=dict[str, "SystemFile"])
 
     def view(self, actions: frozenset[str]) -> View:
         """What an experiment may know of this system, given the driver's actions."""
@@ -129,6 +138,10 @@ class SystemFile:
             raise UsageError(f"no mode `{mode}`", where=self.name, mend=known)
         return mode or next(iter(self.modes), "")
 
+    def in_mode(self, mode: str) -> SystemFile:
+        """The system as it is in a mode: its variant, where there is one. Raises UsageError."""
+        return self.variants.get(self.chosen_mode(mode), self)
+
     def chosen_defects(self, defects: Sequence[str]) -> str:
         """The comma list for `LAB_DEFECTS`. Raises UsageError for an unknown defect."""
         for defect in defects:
@@ -139,15 +152,31 @@ class SystemFile:
 
 
 def load(folder: Path) -> SystemFile:
-    """Read and check `<folder>/stack.yaml`. Raises UsageError naming file, line and key."""
+    """Read and check `<folder>/stack.yaml`, with all its variants.
+
+    Raises UsageError naming file, line and key.
+    """
     folder = folder.resolve()
     document = read(folder / FILE_NAME)
-    only(document, (), document.data, ("services", "volumes", "x-lab"))
+    system = _system(document, folder)
+    variants: dict[str, SystemFile] = {}
+    for mode in mapping(document, ("x-lab", "variants")):
+        keys = ("x-lab", "variants", mode)
+        known_name(document, keys, mode, system.modes, "mode")
+        only(document, keys, mapping(document, keys), TOP)
+        variants[mode] = _system(patched(document, keys), folder)
+    return replace(system, variants=variants)
+
+
+def _system(document: Document, folder: Path) -> SystemFile:
+    """The system that a document describes."""
+    only(document, (), document.data, TOP)
     services = services_of(document)
     volumes = tuple(str(name) for name in mapping(document, ("volumes",)))
     block = fitted(LabBlock, document, ("x-lab",), mapping(document, ("x-lab",)))
     check_services(document, folder, services, volumes)
     check_variables(document, block)
+    check_stores(document, block, services)
     links, entrances, observers = _edges(document, block, services)
     return SystemFile(
         name=folder.name,
@@ -160,7 +189,12 @@ def load(folder: Path) -> SystemFile:
         variables=block.variables,
         abilities=_abilities(document, block, services),
         agents=block.agents,
+        disks=_disks(document, block, services),
+        clocks=_clocks(document, block, services),
+        stores=block.stores,
+        stubs=block.stubs,
         modes=block.modes,
+        per_tenant=per_tenant(document, block, services),
         defects=_defects(document, folder, block.defects),
         driver=existing(document, ("x-lab", "driver"), folder / block.driver),
     )
@@ -169,7 +203,8 @@ def load(folder: Path) -> SystemFile:
 def load_driver(path: Path) -> DriverFactory:
     """The `driver` that the file at `path` defines; loaded by path, under a name of its own."""
     name = f"crosstalk_driver_{path.parent.name.replace('-', '_')}_{abs(hash(path)):x}"
-    spec = importlib.util.spec_from_file_location(name, path)
+    inside = [str(path.parent)] if path.name == "__init__.py" else None  # a package's own modules
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=inside)
     if spec is None or spec.loader is None or not path.is_file():
         raise UsageError("is not a Python file", where=str(path))
     module = importlib.util.module_from_spec(spec)
@@ -239,6 +274,24 @@ def _check_links(
                 raise document.error((*keys, "to"), what, "let one service listen elsewhere")
 
 
+def _disks(document: Document, block: LabBlock, services: Mapping[str, Service]) -> dict[str, str]:
+    """Service -> the folder in it that can be put on a disk that loses power."""
+    for name, path in block.disks.items():
+        known_name(document, ("x-lab", "disks", name), name, services, "service")
+        if not path.startswith("/"):
+            raise document.error(("x-lab", "disks", name), f"must be a folder, not `{path}`")
+    return block.disks
+
+
+def _clocks(
+    document: Document, block: LabBlock, services: Mapping[str, Service]
+) -> tuple[str, ...]:
+    """The services whose time of day can be set."""
+    for index, name in enumerate(block.clocks):
+        known_name(document, ("x-lab", "clocks", str(index)), name, services, "service")
+    return block.clocks
+
+
 def _abilities(
     document: Document, block: LabBlock, services: Mapping[str, Service]
 ) -> frozenset[Ability]:
@@ -246,9 +299,8 @@ def _abilities(
     if (Ability.AGENTS in found) != (block.agents is not None):
         raise document.error(("x-lab", "agents"), "and the ability `agents` need each other")
     if block.agents is not None:
-        known_name(
-            document, ("x-lab", "agents", "service"), block.agents.service, services, "service"
-        )
+        for service in block.agents.services:
+            known_name(document, ("x-lab", "agents", "service"), service, services, "service")
         if "{tenant}" not in block.agents.argv:
             raise document.error(("x-lab", "agents", "argv"), "must contain `{tenant}`")
     if any(link.kind in _STORES for link in block.links.values()):

@@ -14,8 +14,11 @@ from lab.errors import UsageError
 from lab.stack.document import Document, Keys, filled, nearest
 from lab.stack.schema import NESTED_KEYS, REFUSED, LabBlock, Service, size
 
-LAB_VARIABLES = ("LAB_RUN", "LAB_MODE", "LAB_DEFECTS", "LAB_TOKEN")
-"""Always defined for interpolation, whatever the file declares."""
+LAB_VARIABLES = (
+    "LAB_RUN", "LAB_MODE", "LAB_DEFECTS", "LAB_TOKEN",
+    "LAB_TENANT_KEY", "LAB_TENANT", "LAB_TENANT_SECRET",
+)  # fmt: skip
+"""Always defined for interpolation, whatever the file declares; the last two are a tenant's own."""
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
@@ -198,3 +201,17 @@ def known_name(
     """Refuse a name that is not among the known ones, with the nearest."""
     if name not in known:
         raise document.error(keys, f"names the unknown {kind} `{name}`", nearest(name, known))
+
+
+def per_tenant(document: Document, block: LabBlock, services: Mapping[str, Service]) -> str:
+    """The service that is started once for every tenant; so nothing can lead to it."""
+    name, keys = block.per_tenant, ("x-lab", "per_tenant")
+    if not name:
+        return ""
+    known_name(document, keys, name, services, "service")
+    ways = [link.to for link in block.links.values()]
+    ways += [*(e.to for e in block.entrances.values()), *block.observers.values()]
+    needed = [other for service in services.values() for other in service.conditions]
+    if name in (*(way.partition(":")[0] for way in ways), *needed):
+        raise document.error(keys, f"is `{name}`, which others need while no tenant is there")
+    return name

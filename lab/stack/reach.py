@@ -13,6 +13,7 @@ from anyio import (
     sleep,
 )
 
+from lab.errors import LabError
 from lab.system import Endpoint
 
 REFUSAL_SECONDS = 0.05
@@ -33,12 +34,18 @@ async def _until_open(endpoint: Endpoint) -> None:
         await sleep(_PAUSE_SECONDS)
 
 
-async def leads_through(endpoint: Endpoint) -> bool:
-    """Whether a connection is accepted and stays open."""
+async def leads_through(endpoint: Endpoint, seconds: float = REFUSAL_SECONDS) -> bool:
+    """Whether a connection is accepted and stays open for `seconds`."""
     try:
         async with await connect_tcp(endpoint.host, endpoint.port) as stream:
-            with move_on_after(REFUSAL_SECONDS):
+            with move_on_after(seconds):
                 await stream.receive(1)  # a server may greet; an end raises
             return True
     except (OSError, EndOfStream, BrokenResourceError):
         return False
+
+
+def dead_end(way: str) -> LabError:
+    """What to tell of a way in behind which nobody answers."""
+    mend = "does the service listen on this port, and on 0.0.0.0?"
+    return LabError("nobody answers behind it", where=way, mend=mend)

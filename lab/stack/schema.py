@@ -113,10 +113,59 @@ class EntranceBlock(Strict, frozen=True):
 
 
 class AgentsBlock(Strict, frozen=True):
-    """How a tenant's agent process is recognised."""
+    """How a tenant's agent process is recognised, and in which services."""
+
+    service: str | tuple[str, ...]
+    argv: str
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """The services to look in."""
+        return (self.service,) if isinstance(self.service, str) else self.service
+
+
+class PostgresBlock(Strict, frozen=True):
+    """How the lab is the administrator of a Postgres: `psql` and `pgbench` inside its container.
+
+    user: a superuser; password: the name of a variable in the container's own environment, for
+    servers that ask for one on their socket; marker: a table whose column `run` holds the run's id.
+    tenant_column: whose row it is; tenant_sessions: a condition on pg_stat_activity, `{tenant}` in
+    it is the tenant's id.
+    """
 
     service: str
-    argv: str
+    marker: str
+    user: str = "postgres"
+    database: str = "postgres"
+    password: str = ""
+    tenant_column: str = ""
+    tenant_sessions: str = ""
+
+
+class RedisBlock(Strict, frozen=True):
+    """How the lab is the administrator of a Redis: `redis-cli` inside its container.
+
+    password: as for Postgres; tenant_keys: a pattern of KEYS, `{tenant}` in it is the tenant's id.
+    """
+
+    service: str
+    user: str = "default"
+    password: str = ""
+    tenant_keys: str = ""
+
+
+class StoresBlock(Strict, frozen=True):
+    """The stores that faults may reach from inside."""
+
+    postgres: PostgresBlock | None = None
+    redis: RedisBlock | None = None
+
+
+class StubBlock(Strict, frozen=True):
+    """Two commands inside a service that stands in for another: answer `{status}`, and as ever."""
+
+    fail: str
+    mend: str
 
 
 class LabBlock(Strict, frozen=True):
@@ -129,13 +178,22 @@ class LabBlock(Strict, frozen=True):
     observers: dict[str, str] = {}
     abilities: tuple[Literal["agents", "census"], ...] = ()
     agents: AgentsBlock | None = None
+    disks: dict[str, str] = {}
+    clocks: tuple[str, ...] = ()
+    stores: StoresBlock = StoresBlock()
+    stubs: dict[str, StubBlock] = {}
     modes: tuple[str, ...] = ()
+    variants: dict[str, dict[str, object]] = {}
+    per_tenant: str = ""
     defects: str = ""
 
 
 NESTED_KEYS = tuple(
     each.encode_name
-    for kind in (Build, Healthcheck, Dependency, Limits, LinkBlock, EntranceBlock, AgentsBlock)
+    for kind in (
+        *(Build, Healthcheck, Dependency, Limits, LinkBlock, EntranceBlock, AgentsBlock),
+        *(PostgresBlock, RedisBlock, StoresBlock, StubBlock),
+    )
     for each in fields(kind)
 )
 """The keys below a service's or the block's own, to guess at what was meant."""

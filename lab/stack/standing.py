@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +18,11 @@ from lab.hands import Lab
 from lab.hands.real.containers import RunContainers
 from lab.hands.real.links import ToxiproxyLinks
 from lab.stack.file import SystemFile
-from lab.stack.plan import TOXIPROXY, plan
+from lab.stack.hands import hands
+from lab.stack.plan import plan
 from lab.stack.start import Say, Start
-from lab.system import Site
+from lab.stack.tenants import accompanied
+from lab.system import DriverFactory, Site
 
 CLEAR_SECONDS = 30.0
 """A stack that is not gone by then is residue (exit 5)."""
@@ -36,9 +38,20 @@ class Stack:
     site: Site
     lab: Lab
     links: ToxiproxyLinks
-    containers: RunContainers
     timings: Mapping[str, float]
     start: Start
+
+    @property
+    def containers(self) -> RunContainers:
+        """The real ones tell more than a fault may ask."""
+        assert isinstance(self.lab.containers, RunContainers)
+        return self.lab.containers
+
+    def driver(self, factory: DriverFactory) -> DriverFactory:
+        """The system's driver, and with it a container for each tenant where the mode wants it."""
+        if not self.start.system.per_tenant:
+            return factory
+        return accompanied(factory, self.start, self.containers)
 
     async def logs(self, folder: Path) -> None:
         """Write every container's log to `<folder>/<service>.log`, secrets by their names."""
@@ -54,29 +67,36 @@ async def standing(
     cohorts: Sequence[str],
     defects: Sequence[str] = (),
     mode: str = "",
+    fittings: Collection[str] = (),
     say: Say,
     keep: bool = False,
 ) -> AsyncGenerator[Stack]:
     """Hold the system up for the body; `keep` leaves it standing when the body ends well.
 
     run: goes into every label and name; folder: the run's own, for logs; cohorts: each gets its own
-    proxy at the entrances that have one per cohort. Raises LabError in one line when anything does
-    not start, UsageError for an unknown mode or defect, ResidueError when it cannot be removed.
+    proxy at the entrances that have one per cohort; fittings: see `lab/stack/fittings.py`.
+    Raises LabError in one line when anything does not start, UsageError for an unknown mode or
+    defect, ResidueError when it cannot be removed.
     """
     mode = system.chosen_mode(mode)
+    system = system.in_mode(mode)
     variables = _variables(system, run, mode, system.chosen_defects(defects))
     kept = False
     try:
         with engine() as client:
-            start = Start(client, system, run, folder, plan(system, cohorts), variables, say, keep)
+            start = Start(
+                client, system, run, folder, plan(system, cohorts), variables, say, keep,
+                frozenset(fittings),
+            )  # fmt: skip
             endpoints = await start.everything()
             try:
-                containers = RunContainers(client, _services(start.ids), system.agents)
+                lab = await to_thread.run_sync(
+                    hands, client, start.links, start.ids, run, start.layout
+                )
                 yield Stack(
                     site=Site(endpoints.entrances, endpoints.observers, variables, mode),
-                    lab=Lab(links=start.links, containers=containers),
+                    lab=lab,
                     links=start.links,
-                    containers=containers,
                     timings=start.timings,
                     start=start,
                 )
@@ -107,12 +127,8 @@ async def cleared(run: str, seconds: float = CLEAR_SECONDS) -> tuple[str, ...]:
     return tuple(removed)
 
 
-def _services(ids: Mapping[str, str]) -> dict[str, str]:
-    """All but the interposer: what hits it would take every other fault away with it."""
-    return {name: container for name, container in ids.items() if name != TOXIPROXY}
-
-
 def _variables(system: SystemFile, run: str, mode: str, defects: str) -> dict[str, str]:
     """The file's variables and the lab's own; the secrets are made anew for every run."""
-    made = {name: secrets.token_hex(32) for name in (*system.variables, "LAB_TOKEN")}
+    names = (*system.variables, "LAB_TOKEN", "LAB_TENANT_KEY")
+    made = {name: secrets.token_hex(32) for name in names}
     return made | {"LAB_RUN": run, "LAB_MODE": mode, "LAB_DEFECTS": defects}

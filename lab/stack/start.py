@@ -19,7 +19,6 @@ from anyio import (
     sleep,
     to_thread,
 )
-from docker.models.containers import Container
 from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.network import Network
@@ -28,8 +27,11 @@ from lab.engine.api import Engine, labels, told
 from lab.errors import LabError, one_line
 from lab.hands.real.links import Listener, ToxiproxyLinks
 from lab.stack.file import CONTROL_PORT, SystemFile
+from lab.stack.fittings import KEEPER, KEEPER_IMAGE, fit, fitted, settle
+from lab.stack.interposed import Interposed
+from lab.stack.layout import Layout, label_of
 from lab.stack.plan import EDGE, TOXIPROXY, TOXIPROXY_IMAGE, Plan, create_settings, declared, probe
-from lab.stack.reach import reach
+from lab.stack.reach import dead_end, leads_through, reach
 from lab.stack.schema import Service, pairs
 from lab.system import Endpoint
 
@@ -62,13 +64,16 @@ class Start:
     variables: Mapping[str, str]
     say: Say
     keep: bool
+    fittings: frozenset[str] = frozenset()
     links: ToxiproxyLinks = field(init=False)
     ids: dict[str, str] = field(default_factory=dict[str, str])
     timings: dict[str, float] = field(default_factory=dict[str, float])
 
     def __post_init__(self) -> None:
         self.began = monotonic()
-        self.services = self.system.filled_services(self.variables)
+        filled = self.system.filled_services(self.variables)
+        filled.pop(self.system.per_tenant, None)  # one for every tenant, once there are any
+        self.services = fitted(filled, self.system, self.fittings)
         self.made = {network: Event() for network in self.plan.networks}
         self.started = {name: Event() for name in self.services}
         self.ready = {name: Event() for name in self.services}
@@ -85,8 +90,10 @@ class Start:
         try:
             with one_line(), fail_after(START_SECONDS):
                 await self._in_threads(self._check_images)
+                await self._in_threads(self._fit)
                 self._mark("images")
                 await self._parts()
+                await self._in_threads(self._settle)
                 endpoints = self._endpoints()
                 await reach([*endpoints.entrances.values(), *endpoints.observers.values()])
                 await self._look()
@@ -94,14 +101,24 @@ class Start:
             await to_thread.run_sync(self.write_logs, self.folder / "logs")
             raise
         except TimeoutError as late:
-            waiting = [name for name, event in self.ready.items() if not event.is_set()]
-            slow = waiting[0] if waiting else TOXIPROXY
-            problem = await to_thread.run_sync(self._told, slow, "is not ready")
+            problem = await self._too_late()
             await to_thread.run_sync(self.write_logs, self.folder / "logs")
             raise problem from late
         self._mark("total")
         self.say(f"{self.system.name} is up in {self.timings['total']:.1f} s")
         return endpoints
+
+    async def _too_late(self) -> LabError:
+        """Which service is not ready; or, when all are, which way in leads nowhere."""
+        waiting = [name for name, event in self.ready.items() if not event.is_set()]
+        if not waiting and TOXIPROXY in self.timings:
+            ways = self._endpoints()
+            named = {f"observer {name}": at for name, at in ways.observers.items()}
+            named |= {f"entrance {name}": at for (name, _), at in ways.entrances.items()}
+            if closed := [name for name, at in named.items() if not await leads_through(at)]:
+                return dead_end(closed[-1])
+        slow = waiting[0] if waiting else TOXIPROXY
+        return await to_thread.run_sync(self._told, slow, "is not ready")
 
     def write_logs(self, folder: Path) -> None:
         """Every container's log, to `<folder>/<service>.log`."""
@@ -125,7 +142,8 @@ class Start:
     def _check_images(self) -> None:
         """All images, in one call; and Ryuk, before threads race to start it."""
         there = self.engine.tags()
-        needed = (TOXIPROXY_IMAGE, *(tag for tag, _ in self.system.images()))
+        fittings = (KEEPER_IMAGE,) if self.fittings else ()
+        needed = (TOXIPROXY_IMAGE, *fittings, *(tag for tag, _ in self.system.images()))
         for tag in needed:
             if (tag if ":" in tag else f"{tag}:latest") not in there:
                 raise LabError(f"the image {tag} is not here", mend="`make images` builds it")
@@ -135,6 +153,14 @@ class Start:
         testcontainers_config.tc_properties.clear()
         for volume in self.system.volumes:
             self.engine.create_volume(self._named(volume), self._labels())
+
+    def _fit(self) -> None:
+        """Disks and clocks, for the faults that need them; blocking."""
+        keeper = fit(self.engine, self.system, self.fittings, self._named, self._labels)
+        self.ids |= {KEEPER: keeper} if keeper else {}
+
+    def _settle(self) -> None:
+        settle(self.engine, self.ids.get(KEEPER, ""), self.system, self._named)
 
     async def _network(self, name: str) -> None:
         """One network; all but the edge lead nowhere."""
@@ -163,6 +189,12 @@ class Start:
         self._mark(name)
         self.ready[name].set()
 
+    async def one_more(self, name: str, service: Service, home: str) -> None:
+        """A further container in a network that is there, up to its health."""
+        container = self._container(name, service)
+        await self._in_threads(lambda: self._begin(name, container, f"{name}-origin", home))
+        await self._healthy(name, probe(service))
+
     def _container(self, name: str, service: Service) -> DockerContainer:
         made = create_settings(service, name, self.system.folder, self._named(""))
         container = DockerContainer(service.image, env=made.environment)
@@ -179,8 +211,8 @@ class Start:
 
     async def _toxiproxy(self) -> None:
         """Toxiproxy, in every network under the names it stands for, and then its proxies."""
-        container = _Interposed(TOXIPROXY_IMAGE, env={"LOG_LEVEL": "warn"}).with_kwargs(
-            labels=self._labels(TOXIPROXY),
+        container = Interposed(TOXIPROXY_IMAGE, env={"LOG_LEVEL": "warn"}).with_kwargs(
+            labels=self._labels(TOXIPROXY) | label_of(self.layout),
             cap_drop=["ALL"],
             read_only=True,
             security_opt=["no-new-privileges"],
@@ -204,6 +236,17 @@ class Start:
             ]
         )
         self._mark(TOXIPROXY)
+
+    @property
+    def layout(self) -> Layout:
+        """What a later process has to know."""
+        return Layout(
+            proxies=self.plan.proxies,
+            agents=self.system.agents,
+            stores=self.system.stores,
+            stubs=self.system.stubs,
+            may_end=tuple(sorted(self.may_end)),
+        )
 
     def _begin(self, name: str, container: DockerContainer, alias: str, network: str) -> None:
         """Create and start one container; blocking."""
@@ -282,28 +325,3 @@ class Start:
 
     def _mark(self, part: str) -> None:
         self.timings[part] = monotonic() - self.began
-
-
-class _Interposed(DockerContainer):
-    """A container that joins further networks before it starts; `joins`: network -> its aliases.
-
-    Joining later would cost a running process its first connections.
-    """
-
-    joins: Mapping[str, tuple[str, ...]]
-
-    def start(self) -> _Interposed:
-        """As any container's start, with the networks joined in between."""
-        client = self.get_docker_client()
-        start = client.start
-
-        def joined(container: Container) -> None:
-            for network, aliases in self.joins.items():
-                client.client.api.connect_container_to_network(  # pyright: ignore[reportUnknownMemberType]
-                    container.id or "", network, aliases=list(aliases)
-                )
-            start(container)
-
-        client.start = joined
-        super().start()
-        return self

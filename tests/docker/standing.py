@@ -40,10 +40,10 @@ class Held:
 
 
 @contextmanager
-def held(folder: Path, run: str) -> Generator[Held]:
-    """The smallest system, with the cohorts quiet and noisy."""
+def held(folder: Path, run: str, system: Path = SMALLEST) -> Generator[Held]:
+    """A system, the smallest unless told otherwise, with the cohorts quiet and noisy."""
     up = standing(
-        load(SMALLEST), run=run, folder=folder, cohorts=("quiet", "noisy"), say=lambda _: None
+        load(system), run=run, folder=folder, cohorts=("quiet", "noisy"), say=lambda _: None
     )
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(up) as stack:
         yield Held(stack, run, folder, portal)

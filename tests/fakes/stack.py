@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from signal import SIGKILL, SIGTERM
 
 from lab.errors import LabError
 from lab.hands import AgentProcess, Lab, Limits, Resource, ServiceState, Toxic
+from tests.fakes.burdens import FakeBurdens
+from tests.fakes.disks import FakeClocks, FakeDisks
+from tests.fakes.network import FakeNetworks
+from tests.fakes.stores import FakeClients, FakePostgres, FakeRedis, FakeStubs
 
 DECLARED = Limits(cores=0.0, memory_bytes=128 * 2**20, pids=64)
 """What every fake service was created with: one limit that is not there, and two that are."""
@@ -124,4 +129,26 @@ class FakeContainers:
 def fake_lab(**tenants: str) -> tuple[Lab, FakeLinks, FakeContainers]:
     """A lab of fakes, with the fakes themselves for looking inside."""
     links, containers = FakeLinks(), FakeContainers()
-    return Lab(links=links, containers=containers, tenants=tenants), links, containers
+    return lab_of(links, containers, tenants), links, containers
+
+
+def lab_of(
+    links: FakeLinks,
+    containers: FakeContainers,
+    tenants: Mapping[str, str] | None = None,
+    networks: FakeNetworks | None = None,
+) -> Lab:
+    """All hands, fakes where none is given."""
+    return Lab(
+        links=links,
+        containers=containers,
+        networks=networks or FakeNetworks(),
+        burdens=FakeBurdens(containers),
+        disks=FakeDisks(),
+        clocks=FakeClocks(),
+        postgres=FakePostgres(),
+        redis=FakeRedis(),
+        stubs=FakeStubs(),
+        clients=FakeClients(),
+        tenants=tenants or {},
+    )

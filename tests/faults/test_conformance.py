@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import anyio
@@ -16,8 +16,14 @@ from lab.errors import LabError
 from lab.fault import Effect, Window
 from lab.hands import AgentProcess, Lab
 from tests.conformance import Look, Subject, check_fault
-from tests.fakes.stack import FakeContainers, FakeLinks
-from tests.faults.examples import EXAMPLES, Make, told
+from tests.fakes.burdens import FakeBurdens
+from tests.fakes.disks import FakeClocks, FakeDisks
+from tests.fakes.network import FakeNetworks
+from tests.fakes.stack import FakeContainers, FakeLinks, lab_of
+from tests.fakes.stores import FakeClients, FakePostgres, FakeRedis, FakeStubs
+from tests.faults.examples import EXAMPLES, INSIDE, TENANTS, Make, told
+
+ALL = (*EXAMPLES, *INSIDE, *TENANTS)
 
 
 @asynccontextmanager
@@ -25,29 +31,43 @@ async def fakes() -> AsyncGenerator[Subject]:
     """A fresh lab of fakes with one tenant's agent."""
     links = FakeLinks()
     containers = FakeContainers(table={"t-0": AgentProcess("app", 7, 100)})
+    disks, clocks, burdens = FakeDisks(), FakeClocks(), FakeBurdens(containers)
+    lab = replace(
+        lab_of(links, containers, {"target-0": "t-0"}, networks := FakeNetworks()),
+        disks=disks,
+        clocks=clocks,
+        burdens=burdens,
+    )
+
+    postgres, redis, stubs, clients = FakePostgres(), FakeRedis(), FakeStubs(), FakeClients()
+    lab = replace(lab, postgres=postgres, redis=redis, stubs=stubs, clients=clients)
 
     async def look() -> Look:
         state: dict[str, object] = {
             f"link {link}": (link in links.closed, dict(links.toxics.get(link, {})))
             for link in links.names
         }
-        births: dict[str, object] = {}
+        state |= {"disks": dict(disks.disks), "clocks": dict(clocks.offsets)}
+        state |= {"burdens": burdens.there(), "networks": networks.state}
+        state |= {"postgres": dict(postgres.held), "redis": dict(redis.held)}
+        state |= {"stubs": dict(stubs.failing), "clients": dict(clients.going)}
+        births: dict[str, object] = {"calls": len(redis.calls), "revoked": len(clients.revoked)}
         for name, now in containers.services.items():
             state[f"service {name}"] = (now.running, now.paused, now.limits)
             births[f"service {name}"] = now.started
         agents = await containers.agents()
         return Look(state | {"agents": set(agents)}, births | {"agents": agents})
 
-    yield Subject(Lab(links=links, containers=containers, tenants={"target-0": "t-0"}), look)
+    yield Subject(lab, look)
 
 
-@pytest.mark.parametrize("make", EXAMPLES, ids=told)
+@pytest.mark.parametrize("make", ALL, ids=told)
 def test_every_fault_keeps_the_contract(make: Make) -> None:
     anyio.run(check_fault, make, fakes)
 
 
 def test_every_fault_has_an_example() -> None:
-    missing = set(catalog.faults()) - {make().kind for make in EXAMPLES}
+    missing = set(catalog.faults()) - {make().kind for make in ALL}
     assert not missing, f"no example in tests/faults/examples.py for {sorted(missing)}"
 
 

@@ -7,15 +7,15 @@ wherever the engine runs; a pid counts only together with its start time.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from signal import SIGKILL
 
-from anyio import fail_after, to_thread
+from anyio import create_task_group, fail_after, to_thread
 
 from lab.engine.api import Engine
 from lab.errors import LabError
-from lab.hands.containers import AgentProcess, Resource, ServiceState
+from lab.hands.containers import AgentProcess, Limits, Resource, ServiceState
 from lab.stack.schema import AgentsBlock
 
 EXEC_SECONDS = 10.0
@@ -32,6 +32,9 @@ set -- "$1" "$2" "$3" ${stat##*) }
 kill -"$2" "$1"
 """
 """pid, signal, start ticks: field 22 of proc(5) stat is the 20th after the parenthesis."""
+
+_LABS_OWN = re.compile(r"lab:|crosstalk-")
+"""How the argument begins that a fault's process inside a container is known by."""
 
 _LINE = re.compile(rb"/proc/(\d+)/(stat|cmdline):(.*)", re.DOTALL)
 
@@ -55,18 +58,38 @@ class RunContainers:
     """The `Containers` of a running stack: `ids` is service -> container id, of this run only."""
 
     def __init__(self, engine: Engine, ids: Mapping[str, str], agents: AgentsBlock | None) -> None:
-        self._engine, self._ids, self._agents = engine, ids, agents
+        self._engine, self._ids, self._agents = engine, dict(ids), agents
+
+    def adopt(self, service: str, container: str) -> None:
+        """One more container of the run, under the name of a service."""
+        self._ids[service] = container
+
+    def release(self, service: str) -> None:
+        """A container that is about to go; one that is not known is fine."""
+        self._ids.pop(service, None)
 
     async def agents(self) -> dict[str, AgentProcess]:
-        """Tenant id -> its agent; of several processes that match, the oldest."""
+        """Tenant id -> its agent; of several processes that match, the oldest.
+
+        Where every tenant has a container of its own (`SERVICE.TENANT`), each is looked into.
+        """
         if self._agents is None:
             raise LabError("this system has no agents", mend="`x-lab.agents` says how to find them")
-        service = self._agents.service
+        services, found = self._agents.services, list[tuple[str, AgentProcess]]()
+
+        async def look(name: str, argv: str) -> None:
+            for row in await self.process_table(name):
+                tenant = tenant_of(row.args, argv)
+                if tenant and row.state != "Z":
+                    found.append((tenant, AgentProcess(name, row.pid, row.started)))
+
+        async with create_task_group() as looks:
+            for name in self._ids:
+                if name.partition(".")[0] in services:
+                    looks.start_soon(look, name, self._agents.argv)
         agents: dict[str, AgentProcess] = {}
-        for row in sorted(await self.process_table(service), key=lambda each: each.started):
-            tenant = tenant_of(row.args, self._agents.argv)
-            if tenant and row.state != "Z":
-                agents.setdefault(tenant, AgentProcess(service, row.pid, row.started))
+        for tenant, agent in sorted(found, key=lambda each: each[1].started):
+            agents.setdefault(tenant, agent)
         return agents
 
     async def process_table(self, service: str) -> tuple[Process, ...]:
@@ -133,9 +156,34 @@ class RunContainers:
         """How the service's container is right now."""
         return await to_thread.run_sync(self._engine.state, self._id(service))
 
+    async def residue(self) -> dict[str, tuple[str, ...]]:
+        """Services that do not run, are frozen, have other limits than they were made with, or
+        hold a process of a fault's. See `lab/residue.py`.
+        """
+        found: list[str] = []
+
+        async def look(service: str) -> None:
+            container = self._ids[service]
+            now = await self.state(service)
+            declared = await to_thread.run_sync(self._engine.declared, container)
+            found.extend(f"{service} {what}" for what in _not_calm(now, declared))
+            if now.running and not now.paused:
+                rows = await self.process_table(service)
+                marks = (arg for row in rows for arg in row.args if _LABS_OWN.match(arg))
+                found.extend(f"{service} runs {mark}" for mark in marks)
+
+        async with create_task_group() as looks:
+            for service in list(self._ids):
+                looks.start_soon(look, service)
+        return {"service": tuple(sorted(found))}
+
     async def running(self, service: str) -> bool:
         """Whether the service's container runs right now."""
         return (await self.state(service)).running
+
+    def id_of(self, service: str) -> str:
+        """The service's container. Raises LabError for a service that is not there."""
+        return self._id(service)
 
     def _id(self, service: str) -> str:
         if service not in self._ids:
@@ -152,6 +200,18 @@ class RunContainers:
         except TimeoutError as late:
             raise LabError(f"no answer from inside in {EXEC_SECONDS:g} s", where=service) from late
         return output
+
+
+def _not_calm(now: ServiceState, declared: Limits) -> Iterator[str]:
+    """What about a service is not as its container was made."""
+    if not now.running:
+        yield "does not run"
+    if now.paused:
+        yield "is frozen"
+    for name in ("cores", "memory_bytes", "pids"):
+        seen, meant = getattr(now.limits, name), getattr(declared, name)
+        if abs(seen - meant) >= 1e-4:
+            yield f"has {name}={seen:g}, not {meant:g}"
 
 
 def _took(took: bool, service: str, otherwise: str) -> None:

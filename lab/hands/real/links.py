@@ -201,6 +201,12 @@ class ToxiproxyLinks:
             for name, state in there.items()
         }
 
+    async def residue(self) -> dict[str, tuple[str, ...]]:
+        """The toxics on all proxies, and the proxies that are closed."""
+        there = await self.toxics()
+        named = [(proxy, name) for proxy, names in sorted(there.items()) for name in names]
+        return {"toxic": tuple(f"{name} on {proxy}" for proxy, name in named)}
+
     def close(self) -> None:
         """Give back the connection."""
         self._api.session.close()

@@ -1,0 +1,51 @@
+"""Clocks of a run's services: an offset in a file that each of their processes has mapped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import time
+
+from anyio import to_thread
+
+from lab.engine.api import Engine
+from lab.engine.keeper import clocks, set_clock
+from lab.errors import LabError, UsageError
+from lab.system import Census
+
+
+class FileClocks:
+    """The `Clocks` of a running stack: `ids` is service -> container, for those with a clock."""
+
+    def __init__(self, engine: Engine, keeper: str, ids: Mapping[str, str]) -> None:
+        self._engine, self._keeper, self._ids = engine, keeper, ids
+
+    async def skew(self, service: str, offset_seconds: float) -> None:
+        """Write the offset; every process of the service reads it at its next look at the time."""
+        self._container(service)
+        await to_thread.run_sync(set_clock, self._engine, self._keeper, service, offset_seconds)
+
+    async def offset_seconds(self, service: str) -> float:
+        """`date` inside the service, against this host's clock: good to a few hundredths."""
+        container = self._container(service)
+
+        def work() -> float:
+            before = time()
+            status, output = self._engine.execute(container, ["date", "+%s.%N"])
+            if status != 0:
+                raise LabError("its time cannot be read", where=f"service {service}")
+            return float(output) - (before + time()) / 2
+
+        return await to_thread.run_sync(work)
+
+    async def residue(self) -> Census:
+        """Clocks that were set and are not true again."""
+        if not self._ids:
+            return {}
+        there = await to_thread.run_sync(clocks, self._engine, self._keeper)
+        return {"clocks": tuple(f"{name} {off:+g} s" for name, off in there.items() if off)}
+
+    def _container(self, service: str) -> str:
+        if service not in self._ids:
+            known = ", ".join(self._ids) or "none: no `x-lab.clocks`, or not fitted"
+            raise UsageError(f"`{service}` has no clock of its own", mend=f"clocks: {known}")
+        return self._ids[service]

@@ -1,0 +1,44 @@
+"""What another process has to know of a stack, kept in a label of its interposer. Pure.
+
+A healer that finds a stack may have nothing else: no stack file, no folder, no journal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from lab.errors import LabError
+from lab.stack.plan import Proxy
+from lab.stack.schema import AgentsBlock, StoresBlock, StubBlock
+
+LAYOUT = "crosstalk.layout"
+"""The label."""
+
+
+class Layout(msgspec.Struct, frozen=True, kw_only=True):
+    """A stack as it was laid out. `may_end`: services that end by themselves, and should."""
+
+    proxies: tuple[Proxy, ...]
+    agents: AgentsBlock | None = None
+    stores: StoresBlock = StoresBlock()
+    stubs: Mapping[str, StubBlock] = {}
+    may_end: tuple[str, ...] = ()
+
+
+def label_of(layout: Layout) -> dict[str, str]:
+    """The label that the interposer is created with."""
+    return {LAYOUT: msgspec.json.encode(layout).decode()}
+
+
+def layout_in(labels: Mapping[str, str]) -> Layout:
+    """The layout from the interposer's labels. Raises LabError for a stack without one."""
+    try:
+        return msgspec.json.decode(labels.get(LAYOUT, ""), type=Layout)
+    except msgspec.DecodeError as error:
+        raise LabError(
+            "its interposer does not tell how the stack is laid out",
+            where=f"label {LAYOUT}",
+            mend="an older lab started it; `lab down`, `lab up`",
+        ) from error
