@@ -14,11 +14,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic, monotonic_ns
 
-from anyio import to_thread
+from anyio import sleep, to_thread
 
 from lab import catalog, healer
+from lab.audit import stays_inside
 from lab.catalog import Entry
 from lab.engine import machine
+from lab.engine.netns import NETNS_IMAGE
 from lab.errors import LabError, UsageError, one_line
 from lab.experiment import Experiment, Profile, Setup
 from lab.history import Op
@@ -27,14 +29,19 @@ from lab.images.ensure import ImageNeed
 from lab.journal import Closed, Journal, Opened, Sampled
 from lab.judging import EVENTS_FILE, RESIDUE, Judged, judge
 from lab.load import events
+from lab.proof import prove
+from lab.residue import Census, difference, of_host
 from lab.run import Ground, View, perform
 from lab.stack import file as stackfile
 from lab.stack.file import SystemFile
+from lab.stack.fittings import KEEPER_IMAGE, lacking
 from lab.stack.plan import TOXIPROXY_IMAGE, check
 from lab.stack.standing import Stack, standing
 from lab.system import DriverFactory, actions_of
 
 RUNS = Path("runs")
+SETTLE_SECONDS = 1.0
+"""What ends on its own, as a child does, has ended by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +74,25 @@ class Plan:
         names = [c.name for _, story in self.stories for c in story.cohorts]
         return tuple(dict.fromkeys(names))
 
+    @property
+    def fittings(self) -> frozenset[str]:
+        """What the stack has to be fitted with, for the faults of all stories."""
+        return frozenset(need for _, story in self.stories for need, _ in story.fittings)
+
 
 def plan(request: Request) -> Plan:
     """Check everything that can be checked without an engine. Raises UsageError."""
     entries = [catalog.experiment(name) for name in request.names]
     system = stackfile.load(request.system)
-    check(system)
     mode = system.chosen_mode(request.mode)
+    system = system.in_mode(mode)
+    check(system)
     system.chosen_defects(request.defects)
     driver = stackfile.load_driver(system.driver)
     setup = Setup(request.profile, request.seed, system.view(actions_of(driver)), request.tenants)
     stories = tuple((entry, entry.build(setup)) for entry in entries)
     for entry, story in stories:
-        if missing := story.lacks(setup.system):
+        if missing := (*story.lacks(setup.system), *lacking(system, story.fittings)):
             raise UsageError(
                 f"{entry.name} needs what system {system.name} has not: {', '.join(missing)}",
                 where=str(request.system),
@@ -93,7 +106,12 @@ def fitting(folder: Path) -> tuple[str, ...]:
     system = stackfile.load(folder)
     view = system.view(actions_of(stackfile.load_driver(system.driver)))
     setup = Setup(Profile.QUICK, 0, view)
-    return tuple(e.name for e in catalog.experiments().values() if not e.build(setup).lacks(view))
+    stories = ((entry.name, entry.build(setup)) for entry in catalog.experiments().values())
+    return tuple(
+        name
+        for name, story in stories
+        if not story.lacks(view) and not lacking(system, story.fittings)
+    )
 
 
 def run_id() -> str:
@@ -107,7 +125,7 @@ async def prepare(
     """Make sure of the engine and of every image these systems and the lab need."""
     await to_thread.run_sync(machine.ensure, say)
     needs = [ImageNeed(tag, build) for system in systems for tag, build in system.images()]
-    await images.ensure([*needs, ImageNeed(TOXIPROXY_IMAGE), *also], say)
+    await images.ensure([*needs, ImageNeed(TOXIPROXY_IMAGE), ImageNeed(NETNS_IMAGE), *also], say)
     for name in await to_thread.run_sync(healer.sweep_orphans):
         say(f"swept what a killed run left: {name}")
 
@@ -115,6 +133,7 @@ async def prepare(
 @asynccontextmanager
 async def stood_up(what: Plan, folder: Path, view: View) -> AsyncGenerator[Stack]:
     """The stack under a lease: when the lab dies, the healer takes it down."""
+    await to_thread.run_sync(prove, view.say)
     async with (
         healer.Lease(what.run, folder),
         standing(
@@ -124,9 +143,11 @@ async def stood_up(what: Plan, folder: Path, view: View) -> AsyncGenerator[Stack
             cohorts=what.cohorts,
             defects=what.request.defects,
             mode=what.mode,
+            fittings=what.fittings,
             say=view.say,
         ) as stack,
     ):
+        await to_thread.run_sync(stays_inside, what.run)
         yield stack
 
 
@@ -140,20 +161,22 @@ async def conduct(
     is in its result, and ends the campaign.
     """
     began = monotonic()
-    await prepare([what.system], view.say)
+    fittings = (ImageNeed(KEEPER_IMAGE),) if what.fittings else ()
+    await prepare([what.system], view.say, fittings)
     prepared = monotonic() - began
     folder = RUNS / what.run
     folder.mkdir(parents=True, exist_ok=True)
     results: list[Judged] = []
-    while len(results) < len(what.stories) and not any(result.error for result in results):
+    host = await to_thread.run_sync(of_host, what.run)
+    while len(results) < len(what.stories) and not any(r.error or r.tripped for r in results):
         async with stood_up(what, folder, view) as stack:
             timings = (("prepare", prepared), *stack.timings.items())
             async for result in _on_one_stack(what, stack, folder, view, done=len(results)):
                 results.append(replace(result, timings=timings))
                 told(results[-1])
             await stack.logs(folder / "logs")
-        if residue := await to_thread.run_sync(healer.residue, what.run):
-            results[-1] = replace(_with_residue(results[-1], residue), timings=timings)
+        if left := difference(host, await _host(what.run, host)):
+            results[-1] = replace(_with_residue(results[-1], left), timings=timings)
             told(results[-1])
     return tuple(results)
 
@@ -170,6 +193,14 @@ async def _on_one_stack(
             return
 
 
+async def _host(run: str, before: Census) -> Census:
+    """The host's census once it is as it was before, or a second later."""
+    until = monotonic() + SETTLE_SECONDS
+    while (after := await to_thread.run_sync(of_host, run)) != before and monotonic() < until:  # noqa: ASYNC110 - nobody tells
+        await sleep(0.05)
+    return after
+
+
 def _with_residue(result: Judged, residue: tuple[str, ...]) -> Judged:
     """The same story, judged again with what was found after everything should have been gone."""
     opened = result.history.opened
@@ -184,7 +215,8 @@ async def _one(
 ) -> Judged:
     """Perform one story and judge it from what it wrote."""
     opened = _opened(what, entry, story)
-    ground = Ground(stack.site, stack.lab, what.system.driver, what.driver)
+    driver = stack.driver(what.driver)
+    ground = Ground(stack.site, stack.lab, what.system.driver, driver)
     with Journal(folder) as journal:
         journal.append(opened, durable=True)
         ops: list[Op] = []

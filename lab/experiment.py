@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from lab.errors import UsageError
-from lab.fault import Fault
+from lab.fault import Fault, Fitted
 from lab.history import History
 from lab.stats.paired import PairedBlocks
 from lab.system import Ability, View
@@ -50,8 +50,21 @@ class Setup:
 
 
 @dataclass(frozen=True, slots=True)
+class Timed:
+    """A fault from `start_seconds` to `end_seconds` of its phase, counted from the load's start."""
+
+    fault: Fault
+    start_seconds: float
+    end_seconds: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start_seconds < self.end_seconds:
+            raise ValueError(f"{self.fault} cannot end before it begins")
+
+
+@dataclass(frozen=True, slots=True)
 class Phase:
-    """A stretch of the story: faults held for all of it, workloads that join for it alone.
+    """A stretch of the story: faults in it, for all of it or `Timed`; workloads that join for it.
 
     paired: when given, the joining workloads are active only in its `on` blocks, and the phase ends
     as soon as a look at the pairs decides; `seconds` is then the longest it can take.
@@ -59,9 +72,25 @@ class Phase:
 
     name: str
     seconds: float
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[Fault | Timed, ...] = ()
     joined_by: tuple[Workload, ...] = ()
     paired: PairedBlocks | None = None
+
+    def __post_init__(self) -> None:
+        if self.paired and self.timed:
+            raise ValueError(f"{self.name}: a paired phase may end early, before a timed fault")
+        if late := [each for each in self.timed if each.end_seconds > self.seconds]:
+            raise ValueError(f"{self.name} ends before {late[0]}")
+
+    @property
+    def held(self) -> tuple[Fault, ...]:
+        """The faults that are in place for all of it."""
+        return tuple(fault for fault in self.faults if not isinstance(fault, Timed))
+
+    @property
+    def timed(self) -> tuple[Timed, ...]:
+        """The faults that come and go inside it."""
+        return tuple(fault for fault in self.faults if isinstance(fault, Timed))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +111,14 @@ class Experiment:
         kinds = {kind for w in (*self.workloads, *joined) for kind in w.actions}
         return frozenset(kind.__name__.lower() for kind in kinds)
 
+    @property
+    def fittings(self) -> frozenset[tuple[str, str]]:
+        """What its faults need the stack to be fitted with: (fitting, service)."""
+        each = (fault for phase in self.phases for fault in phase.faults)
+        bare = (fault.fault if isinstance(fault, Timed) else fault for fault in each)
+        faults = (fault for fault in bare if isinstance(fault, Fitted))
+        return frozenset((need, fault.service) for fault in faults for need in fault.needs)
+
     def lacks(self, view: View) -> tuple[str, ...]:
         """What the system would need and does not have: `action spend`, `ability agents`."""
         actions = (f"action {name}" for name in sorted(self.actions - view.actions))
@@ -92,4 +129,4 @@ class Experiment:
 Factory = Callable[[Setup], Experiment]
 """What an experiment module defines under the name `experiment`."""
 
-__all__ = ["Experiment", "Factory", "Phase", "Profile", "Setup", "Verifier"]
+__all__ = ["Experiment", "Factory", "Phase", "Profile", "Setup", "Timed", "Verifier"]

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from anyio import CancelScope, fail_after
 
-from lab.errors import LabError
+from lab.errors import LabError, UsageError
 from lab.hands import Lab
 from lab.history import Op
 from lab.journal import Healed, Injected, Injecting, Journal
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 HEAL_SECONDS = 10.0
 """A heal that takes longer is a failure of the lab (exit 4)."""
+
+
+TARGETS = ("link", "service", "tenant")
+"""Fields that name what is hit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +84,39 @@ class Observing(Protocol):
         ...
 
 
+@runtime_checkable
+class Fitted(Protocol):
+    """A fault that needs `service` to be fitted with something (`lab/stack/fittings.py`)."""
+
+    needs: ClassVar[frozenset[str]]
+
+    @property
+    def service(self) -> str:
+        """The service that has to be fitted."""
+        ...
+
+
 def name_of(fault: Fault) -> str:
-    """The fault's name in journal and report, as in `latency on link redis`."""
-    return f"{fault.kind} on {fault.target}"
+    """The fault's name in journal and report, as in `latency on link redis (delay_ms=200)`.
+
+    All its fields are in it but those that say what is hit, and those that nobody set: two faults
+    of a kind in one place are two names.
+    """
+    instance: DataclassInstance = fault  # type: ignore[assignment]
+    given = [
+        f"{field.name}={getattr(fault, field.name)}"
+        for field in fields(instance)
+        if field.name not in TARGETS and getattr(fault, field.name) != field.default
+    ]
+    return f"{fault.kind} on {fault.target}" + (f" ({', '.join(given)})" if given else "")
+
+
+def covers_open(fault: Fault | type[Fault]) -> bool:
+    """Whether connections that were open before the injection feel the fault as new ones do.
+
+    They do unless the class says otherwise: `covers_open: ClassVar[bool] = False`.
+    """
+    return bool(getattr(fault, "covers_open", True))
 
 
 def settings(fault: Fault) -> dict[str, Any]:
@@ -109,11 +143,15 @@ async def applied(
         journal.append(Injected(fault=name, asked_ns=asked_ns, at_ns=monotonic_ns() - epoch_ns))
         yield
     finally:
-        await _healed(name, fault, lab, journal, epoch_ns)
+        await healed(name, fault, lab, journal, epoch_ns)
 
 
-async def _healed(name: str, fault: Fault, lab: Lab, journal: Journal, epoch_ns: int) -> None:
-    """Heal under a shield and a deadline of its own, and say in the journal how it went."""
+async def healed(name: str, fault: Fault, lab: Lab, journal: Journal, epoch_ns: int) -> None:
+    """Heal under a shield and a deadline of its own, and say in the journal how it went.
+
+    A hand that refuses (UsageError) has nothing of the kind in this stack: there is nothing to heal
+    either. Raises LabError when the heal failed.
+    """
     asked_ns = monotonic_ns() - epoch_ns
     error = ""
     with CancelScope(shield=True):
@@ -122,6 +160,8 @@ async def _healed(name: str, fault: Fault, lab: Lab, journal: Journal, epoch_ns:
                 await fault.heal(lab)
         except TimeoutError:
             error = f"not healed within {HEAL_SECONDS:g} s"
+        except UsageError:
+            error = ""
         except (LabError, OSError) as problem:
             error = str(problem)
         journal.append(

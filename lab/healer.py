@@ -1,10 +1,11 @@
 """What heals when the lab cannot: a second process that holds a lease on the run.
 
 The lab writes a beat into a pipe twice a second. When the pipe closes (the lab was killed) or no
-beat comes for the lease's time (the lab is frozen), the healer ends the processes the journal tells
-of, removes everything that carries the run's label, and writes what it did into the journal. It is
-in a session of its own, so that a signal to the lab's group does not reach it. A lease that was
-given back makes it do nothing.
+beat comes for the lease's time (the lab is frozen), the healer acts: it ends the processes the
+journal tells of and removes everything that carries the run's label; or, on a stack that somebody
+keeps up, it heals the faults that the journal tells of and leaves the stack. What it did is in the
+journal. It is in a session of its own, so that a signal to the lab's group does not reach it. A
+lease that was given back makes it do nothing.
 """
 
 from __future__ import annotations
@@ -14,15 +15,21 @@ import os
 import select
 import signal
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from time import monotonic, monotonic_ns, sleep
+from typing import IO, cast
 
-from lab.engine.belongings import residue, runs, sweep
+import anyio
+
+from lab import catalog, mending
+from lab.engine.belongings import kept_runs, residue, runs, sweep
 from lab.errors import LabError, UsageError
-from lab.journal import FILE_NAME, Acted, Created, Event, Journal, Opened, read
-from lab.lease import LOCK_NAME, READY, RELEASED, Lease
+from lab.journal import FILE_NAME, Acted, Created, Event, Journal, Opened, read, trim
+from lab.lease import LOCK_NAME, READY, RELEASED, Lease, Scope
+from lab.undo import events_of, under_way, unhealed
 
-__all__ = ["Lease", "residue", "started_ticks", "sweep", "sweep_orphans"]
+__all__ = ["Lease", "kept_runs", "residue", "runs", "started_ticks", "sweep", "sweep_orphans"]
 
 SETTLE_SECONDS = 0.4
 """A call under way in the engine when the lab died may still create something this much later."""
@@ -45,16 +52,34 @@ def started_ticks(pid: int) -> int | None:
 
 
 def sweep_orphans() -> tuple[str, ...]:
-    """Remove what runs left whose lab is gone; returns what was there.
+    """Remove what runs left whose lab is gone; returns what was there, and what was healed.
 
     A run is an orphan when nobody holds the lock in its folder. A folder that cannot be seen from
-    here may belong to a lab on the other side of a mount, and a kept run to a person: both stay.
+    here may belong to a lab on the other side of a mount: it stays. A kept stack belongs to a
+    person: it stays too, and loses the faults that a dead lab left on it.
     """
     removed: list[str] = []
     for run, folder in runs().items():
         if _abandoned(Path(folder) / LOCK_NAME):
             removed += heal(run, Path(folder))
+    for run, folder in kept_runs().items():
+        removed += _healed_kept(run, Path(folder))
     return tuple(removed)
+
+
+def _healed_kept(run: str, folder: Path) -> tuple[str, ...]:
+    """As `mending.heal_faults`; somebody else's broken stack must not keep this run from it.
+
+    Under the stack's lock: what is open in its journal is a dead lab's then, and nobody else's.
+    """
+    try:
+        lock = _taken(folder / LOCK_NAME) if unhealed(events_of(folder)) else None
+        if lock is None:
+            return ()
+        with lock:
+            return anyio.run(mending.heal_faults, run, folder)
+    except LabError as error:
+        return (f"nothing of {run}: {error}",)
 
 
 def _swept(run: str) -> tuple[str, ...]:
@@ -68,26 +93,46 @@ def _swept(run: str) -> tuple[str, ...]:
 
 
 def heal_dead(run: str, folder: Path) -> tuple[str, ...]:
-    """As `heal`, for a person who names the run. Raises UsageError when its lab is still alive."""
-    if (folder / LOCK_NAME).exists() and not _abandoned(folder / LOCK_NAME):
-        raise UsageError("its lab is alive", where=run, mend="stop that one: it heals by itself")
-    return heal(run, folder)
+    """As `heal`, for a person who names the run; a kept stack loses its faults and stays up.
+
+    Raises UsageError when its lab is still alive.
+    """
+    lock = _taken(folder / LOCK_NAME)
+    if lock is None and (folder / LOCK_NAME).exists():
+        raise UsageError(
+            "its lab is alive, or its healer at work", where=run, mend="stop it: it heals by itself"
+        )
+    with lock or nullcontext():
+        if run in kept_runs():
+            return anyio.run(mending.heal_kept, run, folder)
+        return heal(run, folder)
 
 
 def _abandoned(lock: Path) -> bool:
     """Whether the lock's file is there and nobody holds it."""
+    with _taken(lock) or nullcontext() as taken:
+        return taken is not None
+
+
+def _taken(lock: Path) -> IO[bytes] | None:
+    """The lock, until it is closed; None: not there, not ours to look into, or a living lab's."""
     try:
-        with lock.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # not there, not ours to look into, or held by a lab that is alive
-        return False
-    return True
+        file = lock.open("rb")
+    except OSError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        return None
+    return file
 
 
 def heal(run: str, folder: Path) -> tuple[str, ...]:
     """End the run's processes and remove all it has in the engine, until two looks find nothing.
 
-    Returns the names of what was there. Raises LabError with what is left after a minute.
+    Works from the labels alone where there is no folder any more. Returns the names of what was
+    there. Raises LabError with what is left after a minute.
     """
     try:
         removed = dict.fromkeys(_end_processes(folder))
@@ -126,11 +171,9 @@ def _end_processes(folder: Path) -> list[str]:
 
 def _note(folder: Path, reason: str, action: str) -> None:
     """One `acted` line, for the run's readers; a line cut short by the kill goes first."""
-    path = folder / FILE_NAME
-    if path.exists():
-        os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
+    trim(folder)
     opened = next((each for each in _events(folder) if isinstance(each, Opened)), None)
-    at_ns = monotonic_ns() - opened.epoch_ns if opened else 0
+    at_ns = monotonic_ns() - (opened.epoch_ns if opened else 0)
     with Journal(folder) as journal:
         journal.append(
             Acted(actor="healer", action=action, reason=reason, at_ns=at_ns), durable=True
@@ -148,17 +191,42 @@ def _until_needed(ttl_seconds: float) -> str:
     return f"no beat for {ttl_seconds:g} s"
 
 
-def main(run: str, folder: Path, ttl_seconds: float) -> None:
+def _heal_faults(run: str, folder: Path) -> tuple[str, ...]:
+    """As `mending.heal_faults`, again and again for a minute. Raises LabError after it."""
+    until = monotonic() + GIVE_UP_SECONDS
+    while True:
+        try:
+            return anyio.run(mending.heal_faults, run, folder)
+        except LabError as error:
+            sys.stderr.write(f"{error}\n")
+            if monotonic() > until:
+                raise
+            sleep(SETTLE_SECONDS)
+
+
+def _act(scope: Scope, run: str, folder: Path, reason: str) -> None:
+    """Heal what the lease was for, and say so in the journal."""
+    began = monotonic()
+    if scope == "run":
+        removed = heal(run, folder)
+        _note(folder, reason, f"removed {len(removed)} in {monotonic() - began:.1f} s")
+        return
+    begun = under_way(events_of(folder))
+    done = _heal_faults(run, folder)
+    _note(folder, reason, f"healed {len(done)} in {monotonic() - began:.1f} s: {', '.join(done)}")
+    anyio.run(mending.heal_again, run, begun)
+
+
+def main(scope: Scope, run: str, folder: Path, ttl_seconds: float) -> None:
     """The healer's process: deaf to the signals that end a lab, since that is when it is needed."""
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, signal.SIG_IGN)
     os.write(1, READY)
-    reason = _until_needed(ttl_seconds)
-    if reason:
-        began = monotonic()
-        removed = heal(run, folder)
-        _note(folder, reason, f"removed {len(removed)} in {monotonic() - began:.1f} s")
+    if scope == "faults":
+        catalog.faults()  # what takes time is done before it is needed
+    if reason := _until_needed(ttl_seconds):
+        _act(scope, run, folder, reason)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), float(sys.argv[3]))
+    main(cast("Scope", sys.argv[1]), sys.argv[2], Path(sys.argv[3]), float(sys.argv[4]))

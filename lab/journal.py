@@ -178,6 +178,13 @@ class Journal:
         self.close()
 
 
+def trim(folder: Path) -> None:
+    """Take off a last line that a kill cut short, before another process appends its own."""
+    path = folder / FILE_NAME
+    if path.exists() and not (data := path.read_bytes()).endswith(b"\n"):
+        os.truncate(path, data.rfind(b"\n") + 1)
+
+
 def read(folder: Path) -> tuple[Event, ...]:
     """All events of a run, in order.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import catalog, journal
+from lab import catalog, guard, journal, residue
 from lab.errors import ExitCode, LabError, precedence
 from lab.experiment import Experiment, Profile, Setup
 from lab.history import History, history
@@ -48,9 +48,17 @@ class Judged:
 
     @property
     def residue(self) -> tuple[str, ...]:
-        """What of the run was still there after it, by kind and name."""
-        found = (s for s in self.history.of(Sampled) if s.probe == RESIDUE)
-        return tuple(name for sample in found for name in sample.items.get("left", ()))
+        """What of the run was still there after it, or not as before it, by kind and name."""
+        seen = {sample.probe: sample.items for sample in self.history.of(Sampled)}
+        of_stack = residue.difference(
+            seen.get(residue.BEFORE, {}), seen.get(residue.AFTER, seen.get(residue.BEFORE, {}))
+        )
+        return (*of_stack, *seen.get(RESIDUE, {}).get("left", ()))
+
+    @property
+    def tripped(self) -> bool:
+        """Whether the guard ended it: the host is in no state for another one."""
+        return bool(guard.verdicts(self.history))
 
     @property
     def exit_code(self) -> ExitCode:
@@ -91,4 +99,5 @@ def judge(folder: Path) -> Judged:
         raise LabError("the journal does not begin with `opened`", where=str(folder))
     seen = history(events.read(folder / EVENTS_FILE), lines)
     experiment = catalog.experiment(seen.opened.experiment).build(setup_of(seen.opened))
-    return Judged(folder, experiment, seen, judge_all(experiment.verifiers, seen))
+    verdicts = (*judge_all(experiment.verifiers, seen), *guard.verdicts(seen))
+    return Judged(folder, experiment, seen, verdicts)

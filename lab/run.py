@@ -8,22 +8,24 @@ its tenants.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic_ns
 from typing import Protocol
 
-from anyio import CancelScope, fail_after, move_on_after, sleep, sleep_until
+from anyio import CancelScope, create_task_group, fail_after, move_on_after, sleep, sleep_until
 from anyio import current_time as loop_time
 
+from lab import guard, residue
 from lab.canary import run_key
-from lab.errors import LabError
+from lab.errors import LabError, one_line
 from lab.experiment import Experiment, Phase
-from lab.fault import Fault, Observing, Window, applied, name_of
+from lab.fault import Window
+from lab.faulting import Faulting
 from lab.hands import AgentProcess, Lab
+from lab.hands.real.clients import tenant_clients
 from lab.history import Op
-from lab.journal import Acted, Confirmed, Entered, Journal, Left, Opened, Sampled
+from lab.journal import Acted, Entered, Journal, Left, Opened, Sampled
 from lab.load.generator import Generator, generating
 from lab.load.wire import GeneratorPlan, Health, PhasePlan
 from lab.seeds import digest
@@ -66,6 +68,7 @@ class Ground:
     lab: Lab
     driver_path: Path
     driver: DriverFactory
+    limits: guard.Limits = guard.USUAL
 
 
 async def perform(
@@ -84,7 +87,8 @@ async def perform(
     run = _Run(experiment, opened, ground, journal, view, ops)
     driver = ground.driver(ground.site)
     try:
-        await run.story(driver)
+        with one_line():
+            await run.story(driver)
     finally:
         with CancelScope(shield=True), move_on_after(SETTLE_SECONDS):
             await driver.close()
@@ -105,6 +109,13 @@ class _Run:
         self.experiment, self.opened, self.ground = experiment, opened, ground
         self.journal, self.view, self.collected = journal, view, ops
         self.tenants: tuple[Tenant, ...] = ()
+        self.faulting = Faulting(ground.lab, journal, opened.epoch_ns, ops)
+
+    @property
+    def limits(self) -> guard.Limits:
+        """What the host must not pass; no fault is held for longer than the longest phase."""
+        longest = max(phase.seconds for phase in self.experiment.phases)
+        return replace(self.ground.limits, fault_seconds_max=longest + guard.GRACE_SECONDS)
 
     @property
     def now_ns(self) -> int:
@@ -113,11 +124,18 @@ class _Run:
 
     async def story(self, driver: Driver) -> None:
         """Everything between the first and the last census."""
+        calm = await residue.of_hands(self.ground.lab)
+        self.sample(residue.BEFORE, items=calm)
         before = await self.census(driver)
         self.sample("census before", items=before)
         await self.provision(driver)
-        await self.phases(driver)
+        async with guard.guarding(self.limits, self.faulting.since) as lever:
+            await self.phases(driver)
+        if lever.why:
+            self.note(guard.ACTOR, "everything was healed and the run ended", lever.why)
+            return
         await self.give_back(driver, before)
+        self.sample(residue.AFTER, items=await residue.settled(self.ground.lab, calm))
 
     async def provision(self, driver: Driver) -> None:
         """Create the tenants and note their ids (never their secrets) in the journal."""
@@ -132,6 +150,7 @@ class _Run:
         self.tenants = tuple(
             Tenant(t.name, t.id, t.cohort, canary_key=key, secrets=t.secrets) for t in made
         )
+        self.faulting.lab = replace(self.ground.lab, tenants={t.name: t.id for t in self.tenants})
         self.sample("tenants", items={t.name: (t.id,) for t in self.tenants})
 
     async def phases(self, driver: Driver) -> None:
@@ -145,7 +164,12 @@ class _Run:
             epoch_ns=self.opened.epoch_ns,
             workloads=(*self.experiment.workloads, *joined),
         )
-        async with generating(plan, on_ops=self.keep, journal=self.journal) as generator:
+        ground = self.ground
+        async with (
+            generating(plan, on_ops=self.keep, journal=self.journal) as generator,
+            tenant_clients(ground.driver, ground.driver_path, ground.site, self.tenants) as clients,
+        ):
+            self.faulting.lab = replace(self.faulting.lab, clients=clients)
             connected = await generator.connect()
             if connected.failed:
                 raise LabError(
@@ -174,22 +198,14 @@ class _Run:
         """One phase, with its faults held for all of it; returns what was seen in it."""
         self.view.phase(phase.name, phase.seconds)
         self.journal.append(Entered(phase=phase.name, at_ns=self.now_ns))
-        lab = replace(self.ground.lab, tenants={t.name: t.id for t in self.tenants})
-        counters = await _observed(phase.faults, lab)
-        async with AsyncExitStack() as faults:
-            for fault in phase.faults:
-                await faults.enter_async_context(
-                    applied(fault, lab, self.journal, epoch_ns=self.opened.epoch_ns)
-                )
-            start_ns = self.now_ns
+        why = ""
+        async with self.faulting.held(phase, before) as seen, create_task_group() as timed:
+            start = loop_time() + LEAD_SECONDS
+            for event in phase.timed:
+                timed.start_soon(self.faulting.strike, phase, event, start, before)
             why = await self.load(phase, generator)
-            later = await _observed(phase.faults, lab)
-            grown = {name: value - counters.get(name, 0.0) for name, value in later.items()}
-            seen = self.window(phase, start_ns, grown)
-            for fault in phase.faults:
-                self.confirm(fault, before, seen)
         self.journal.append(Left(phase=phase.name, at_ns=self.now_ns, why=why))
-        return seen
+        return seen.window
 
     async def load(self, phase: Phase, generator: Generator) -> str:
         """Offer the phase's load until it ends or is decided; says why it ended."""
@@ -216,20 +232,6 @@ class _Run:
                 return f"{status} after {look} pairs"
             self.view.say(f"{phase.name}: not decided after {look} pairs, going on")
         return "time"
-
-    def window(self, phase: Phase, start_ns: int, grown: dict[str, float]) -> Window:
-        """What was seen since `start_ns`: the operations due in it, the growth of counters."""
-        ops = tuple(op for op in self.collected if op.phase == phase.name and op.due_ns >= start_ns)
-        return Window(max((self.now_ns - start_ns) / 1e9, 1e-3), ops, grown)
-
-    def confirm(self, fault: Fault, before: Window, during: Window) -> None:
-        """Ask the fault whether it bit, and say so in the journal."""
-        effect = fault.effect(before, during)
-        self.journal.append(
-            Confirmed(
-                fault=name_of(fault), bit=effect.bit, how=effect.how, observed=dict(effect.observed)
-            )
-        )
 
     async def agents(self) -> dict[str, AgentProcess]:
         """The tenants' agents in the process table; none where the system has no such processes."""
@@ -305,12 +307,6 @@ class _Run:
         self.journal.append(
             Sampled(probe=probe, at_ns=self.now_ns, items=items or {}, values=values or {})
         )
-
-
-async def _observed(faults: Sequence[Fault], lab: Lab) -> dict[str, float]:
-    """What the faults' own witnesses count right now."""
-    seen = [await fault.observe(lab) for fault in faults if isinstance(fault, Observing)]
-    return {name: value for each in seen for name, value in each.items()}
 
 
 def _prefix(opened: Opened) -> str:

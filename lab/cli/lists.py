@@ -22,11 +22,31 @@ def experiments(as_json: JsonOption = False) -> None:
 
 @app.command()
 def faults(as_json: JsonOption = False) -> None:
-    """List the faults."""
+    """List the faults and their parameters, as `lab inject` takes them."""
     from lab import catalog
+    from lab.fault import covers_open
+    from lab.parameters import parameters
     from lab.report.tables import first_line
 
-    _list([(kind, first_line(fault)) for kind, fault in catalog.faults().items()], as_json)
+    known = {
+        kind: (first_line(f), parameters(f), covers_open(f)) for kind, f in catalog.faults().items()
+    }
+    if as_json:
+        rows = [
+            {
+                "name": kind,
+                "summary": summary,
+                "parameters": [asdict(each) for each in given],
+                "covers_open_connections": covers,
+            }
+            for kind, (summary, given, covers) in known.items()
+        ]
+        print(json.dumps(rows, indent=2))
+        return
+    for kind, (summary, given, covers) in known.items():
+        print(f"{kind}  {summary}{'' if covers else ' (not on open connections)'}")
+        for each in given:
+            print(f"    {each}")
 
 
 @app.command()
@@ -38,17 +58,22 @@ def defects(system: SystemOption = "", as_json: JsonOption = False) -> None:
     if as_json:
         print(json.dumps([{"name": d, **asdict(v)} for d, v in known.items()], indent=2))
         return
-    _list([(d, f"{v.summary} -> {v.verifier} ({v.severity})") for d, v in known.items()], as_json)
+    told = {d: f"{v.requirement:4} {v.verifier:9} {v.severity:8}" for d, v in known.items()}
+    late = {d: " (at start)" if v.at_start else "" for d, v in known.items()}
+    _list([(d, f"{told[d]} {v.summary}{late[d]}") for d, v in known.items()], as_json)
 
 
 @app.command()
 def docs(
-    file: Annotated[Path, typer.Argument(help="The document to refill")] = Path("README.md"),
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="The documents; README.md and docs/ when absent")
+    ] = None,
 ) -> None:
-    """Fill a document's generated tables anew."""
+    """Fill the documents' generated tables anew."""
     from lab.report.tables import refill
 
-    print(f"{file}: {'refilled' if refill(file) else 'up to date'}")
+    for file in files or [Path("README.md"), *sorted(Path("docs").glob("*.md"))]:
+        print(f"{file}: {'refilled' if refill(file) else 'up to date'}")
 
 
 def _list(rows: list[tuple[str, str]], as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""Commands for stacks and the engine: `doctor`, `images`, `up`, `down`, `ps`, `logs`, `heal`."""
+"""Commands for stacks and the engine: `doctor`, `images`, `up`, `down`, `ps`, `logs`, `heal`..."""
 
 from __future__ import annotations
 
@@ -40,23 +40,36 @@ def images(system: SystemOption = "") -> None:
 
 
 @app.command()
-def up(system: SystemOption = "", mode: ModeOption = "", defect: DefectOption = None) -> None:
+def up(
+    system: SystemOption = "",
+    mode: ModeOption = "",
+    defect: DefectOption = None,
+    fit: Annotated[
+        list[str] | None,
+        typer.Option(help="Fit it with disks or clocks, for faults on them (repeatable)"),
+    ] = None,
+) -> None:
     """Stand the system up and leave it up, for looking around; `lab down` takes it away."""
     from lab import upkeep
+    from lab.stack.fittings import fittings_of
 
-    stack = finished(lambda: upkeep.keep_up(system_folder(system), mode, tuple(defect or ()), say))
+    folder, fittings = system_folder(system), fittings_of(fit or ())
+    stack = finished(lambda: upkeep.keep_up(folder, mode, tuple(defect or ()), fittings, say))
     for name, address in stack:
         print(f"{name:24} {address}")
 
 
 @app.command()
 def down(
-    run: Annotated[str, typer.Argument(help="A run's id; all kept ones when absent")] = "",
+    run: Annotated[str, typer.Argument(help="A run's id; your only stack when absent")] = "",
+    everyone: Annotated[
+        bool, typer.Option("--all", help="Every kept stack of this machine, whoever keeps it")
+    ] = False,
 ) -> None:
     """Take down what `lab up` left up."""
     from lab import upkeep
 
-    for name in finished(lambda: upkeep.take_down(run)):
+    for name in finished(lambda: upkeep.take_down(run, everyone=everyone)):
         print(f"removed {name}")
 
 
@@ -85,8 +98,22 @@ def logs(
 def heal(
     run: Annotated[str, typer.Argument(help="A run's id; every dead run when absent")] = "",
 ) -> None:
-    """Remove everything a killed run left; runs that are alive are not touched."""
+    """Undo what a killed lab left; runs that are alive are not touched.
+
+    A stack that is kept up loses its faults and stays; everything else of the run is removed.
+    """
     from lab import upkeep
 
     for name in upkeep.heal(run):
-        print(f"removed {name}")
+        print(f"healed {name}")
+
+
+@app.command()
+def sweep() -> None:
+    """Undo what every dead lab left: its stacks, and its faults on stacks that are kept up."""
+    from lab import upkeep
+
+    for name in upkeep.heal(""):
+        print(f"swept {name}")
+    for run in upkeep.unseen():
+        say(f"left alone: {run}, whose folder is out of sight; `lab heal {run}` removes it")

@@ -10,6 +10,7 @@ from junitparser import Error, Failure, JUnitXml, TestCase, TestSuite
 
 from lab.journal import Left
 from lab.judging import Judged
+from lab.report.faulty import FaultResult, fault_results
 from lab.verdict import Status, Verdict, worst
 
 SCHEMA = 1
@@ -45,6 +46,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     wall: str
     operations: int
     phases: tuple[PhaseResult, ...]
+    faults: tuple[FaultResult, ...]
     verdicts: tuple[Verdict, ...]
     timings_seconds: dict[str, float]
     folder: str
@@ -72,6 +74,7 @@ def result(judged: Judged) -> Result:
         wall=opened.wall,
         operations=len(judged.history.ops),
         phases=tuple(_phases(judged)),
+        faults=fault_results(judged.history),
         verdicts=judged.verdicts,
         timings_seconds=dict(judged.timings),
         folder=str(judged.folder),

@@ -57,14 +57,39 @@ def all_verifiers() -> str:
     return markdown(("verifier", "what it holds a run to"), rows)
 
 
+def _all_defects() -> dict[str, stackfile.Defect]:
+    """Every planted defect of the built-in systems."""
+    folders = catalog.systems()
+    return {name: each for f in folders for name, each in stackfile.load(f).defects.items()}
+
+
 def defects() -> str:
-    """Every planted defect of the built-in systems, and the verifier that has to catch it."""
+    """How many planted defects each verifier has to catch, and some of their names."""
+    known = _all_defects()
     rows = [
-        (f"`{name}`", defect.summary, f"`{defect.verifier}`", defect.requirement)
-        for folder in catalog.systems()
-        for name, defect in stackfile.load(folder).defects.items()
+        (f"`{verifier}`", str(len(caught)), ", ".join(f"`{name}`" for name in caught[:3]))
+        for verifier in sorted({defect.verifier for defect in known.values()})
+        for caught in [[n for n, d in known.items() if d.verifier == verifier]]
     ]
-    return markdown(("defect", "what is wrong", "caught by", "requirement"), rows)
+    total = ("together", str(len(known)), "")
+    return markdown(("caught by", "defects", "for example"), [*rows, total])
+
+
+def defects_in_full() -> str:
+    """Every planted defect, what is wrong, and when it takes hold."""
+    rows = [
+        (
+            f"`{name}`",
+            d.summary,
+            f"`{d.verifier}`",
+            d.requirement,
+            d.severity,
+            "yes" if d.at_start else "",
+        )
+        for name, d in _all_defects().items()
+    ]
+    head = ("defect", "what is wrong", "caught by", "requirement", "severity", "at start")
+    return markdown(head, rows)
 
 
 def exit_codes() -> str:
@@ -77,6 +102,7 @@ TABLES = {
     "faults": faults,
     "verifiers": all_verifiers,
     "defects": defects,
+    "defects_in_full": defects_in_full,
     "exit_codes": exit_codes,
 }
 

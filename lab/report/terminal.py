@@ -16,6 +16,7 @@ from lab.campaign import Plan
 from lab.history import Op, Outcome
 from lab.journal import Confirmed, Healed, Injected, Left
 from lab.judging import Judged
+from lab.report.faulty import fault_results, faults_table
 from lab.verdict import Status, Verdict, worst
 
 STYLES = {Status.HELD: "green", Status.UNKNOWN: "yellow", Status.VIOLATED: "bold red"}
@@ -112,6 +113,8 @@ def show(console: Console, judged: Judged) -> None:
     """The whole report of one experiment: timeline, verdicts, and where the artefacts are."""
     console.print()
     console.print(_timeline(judged))
+    if faults := fault_results(judged.history):
+        console.print(faults_table(faults))
     console.print(_verdicts(judged.verdicts))
     for line in _closing(judged):
         console.print(line, highlight=False)

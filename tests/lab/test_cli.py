@@ -42,7 +42,14 @@ def lab(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         (("nonsense",), "nonsense"),
         (("inject", "latencie", "--link", "redis", "--for", "1"), "latency"),
         (("inject", "latency", "--link", "redis", "--set", "delay=5", "--for", "1"), "delay_ms"),
+        (("inject", "latency", "--link", "redis", "--delay", "5", "--for", "1"), "delay_ms"),
+        (
+            ("inject", "latency", "--link", "redis", "--delay-ms", "--for", "1s"),
+            "--delay-ms needs a value",
+        ),
+        (("inject", "latency", "--link", "redis", "--for", "1s"), "--delay-ms VALUE"),
         (("inject", "down", "--link", "redis", "--for", "-1"), "--for"),
+        (("inject", "down", "--link", "redis", "--for", "30min"), "30s or 2m"),
         (("inject", "down", "--link", "redis"), "--for"),
     ],
 )
@@ -72,6 +79,14 @@ def test_lists_come_as_json_too(command: str) -> None:
     rows = json.loads(lab(command, "--json").stdout)
     assert rows
     assert all(row["name"] and row["summary"] for row in rows)
+
+
+def test_the_faults_are_listed_with_ranges_and_units() -> None:
+    rows = {row["name"]: row for row in json.loads(lab("faults", "--json").stdout)}
+    delay = next(p for p in rows["latency"]["parameters"] if p["name"] == "delay_ms")
+    assert (delay["values"], delay["unit"]) == ("1 to 60000", "milliseconds")
+    assert rows["latency"]["covers_open_connections"] is True
+    assert rows["dns_failure"]["covers_open_connections"] is False
 
 
 def test_help_does_not_load_the_heavy_parts() -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import pytest
 
 from faults.network import Down, Latency, Partition
-from lab.errors import LabError
+from lab.errors import LabError, UsageError
 from lab.fault import Fault, applied, settings
 from lab.journal import Healed, Injected, Injecting, Journal, read
+from lab.undo import unhealed
 from tests.fakes.stack import FakeLinks, fake_lab
 
 FAULTS: list[Callable[[], Fault]] = [
@@ -82,6 +84,27 @@ def test_a_heal_that_fails_is_an_error_of_the_lab_and_journalled(tmp_path: Path)
     healed = read(tmp_path)[-1]
     assert isinstance(healed, Healed)
     assert "control API" in healed.error
+
+
+def test_a_fault_that_the_stack_has_nothing_for_is_refused_and_leaves_no_open_record(
+    tmp_path: Path,
+) -> None:
+    class Lacking(FakeLinks):
+        """Links of a stack that has none of the kind."""
+
+        async def enable(self, link: str, enabled: bool) -> None:
+            """Refused, whatever is asked."""
+            raise UsageError("is not in the stack file", where=link)
+
+    async def scene() -> None:
+        lab = replace(fake_lab()[0], links=Lacking())
+        with Journal(tmp_path) as journal:
+            async with applied(Down("redis"), lab, journal, epoch_ns=0):
+                pass
+
+    with pytest.raises(UsageError, match="not in the stack file"):
+        anyio.run(scene)
+    assert unhealed(read(tmp_path)) == ()
 
 
 def test_the_undo_record_is_written_before_the_act(tmp_path: Path) -> None:

@@ -6,10 +6,11 @@ import pytest
 
 from faults.containers import CpuQuota, Kill
 from faults.network import Latency
+from faults.tenants import CrashAgent
 from lab.engine.api import Standing
 from lab.errors import UsageError
 from lab.fault import Fault
-from lab.injecting import fault_from
+from lab.injecting import fault_from, pairs_of, seconds_of
 from lab.stack.attached import chosen, names_of
 
 REDIS = {"link": "redis"}
@@ -22,6 +23,7 @@ REDIS = {"link": "redis"}
         ("latency", REDIS, ("delay_ms=50", "stream=upstream"), Latency("redis", 50, 0, "upstream")),
         ("kill", {"service": "app"}, (), Kill("app")),
         ("cpu_quota", {"service": "app"}, ("cores=1",), CpuQuota("app", 1.0)),
+        ("crash_agent", {"tenant": "a"}, (), CrashAgent("a")),
     ],
 )
 def test_words_become_the_fields_types(
@@ -44,7 +46,7 @@ def test_words_become_the_fields_types(
         ("latency", REDIS, ("delay_ms",), "name=value"),
         ("latency", {"service": "app"}, ("delay_ms=50",), "has no 'service'"),
         ("kill", {"service": "app"}, ("signal=SIGSTOP",), "signal is SIGKILL"),
-        ("crash_agent", {}, ("tenant=a",), "neither a link nor a service"),
+        ("crash_agent", {}, (), "--tenant NAME"),
     ],
 )
 def test_what_does_not_fit_is_told_in_one_line(
@@ -54,6 +56,39 @@ def test_what_does_not_fit_is_told_in_one_line(
         fault_from(kind, target, pairs)
     assert says in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "pairs"),
+    [
+        ((), ()),
+        (("--delay-ms", "200"), ("delay_ms=200",)),
+        (("--delay-ms=200", "--stream", "upstream"), ("delay_ms=200", "stream=upstream")),
+        (("--offset-seconds", "-30"), ("offset_seconds=-30",)),
+    ],
+)
+def test_a_faults_fields_are_options(words: tuple[str, ...], pairs: tuple[str, ...]) -> None:
+    assert pairs_of("latency", words) == pairs
+
+
+@pytest.mark.parametrize("words", [("200",), ("-d", "200"), ("--delay-ms",)])
+def test_a_word_that_is_no_option_is_refused(words: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError, match="latency"):
+        pairs_of("latency", words)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("30s", 30.0), ("2m", 120.0), ("500ms", 0.5), ("1h", 3600.0), ("0.2", 0.2), ("7", 7.0)],
+)
+def test_a_time_is_told_with_its_unit_or_in_seconds(text: str, seconds: float) -> None:
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0", "0s", "-1", "61m", "2h", "30min", "1d", "s", "1e3"])
+def test_a_time_that_cannot_be_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--for"):
+        seconds_of(text)
 
 
 def box(run: str, *, kept: bool) -> Standing:

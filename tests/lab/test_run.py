@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic_ns
 from typing import ClassVar
@@ -12,9 +12,10 @@ import anyio
 import pytest
 
 from experiments._tenants import notes
+from lab import guard
 from lab.actions import Read, Write
 from lab.errors import LabError
-from lab.experiment import Experiment, Phase
+from lab.experiment import Experiment, Phase, Timed
 from lab.fault import Effect, Window
 from lab.hands import AgentProcess, Lab
 from lab.history import History, Op, history
@@ -28,7 +29,7 @@ from lab.verifiers import cleanup, confirmed, isolation, judge_all, latency, rec
 from lab.workload import Cohort, Workload
 from tests.fakes import behaviours
 from tests.fakes.server import FakeBackend, fake_backend
-from tests.fakes.stack import FakeContainers, FakeLinks
+from tests.fakes.stack import FakeContainers, FakeLinks, lab_of
 
 EVERYONE = Cohort("tenant", 3)
 WORK = Workload(EVERYONE.name, notes, 40.0, frozenset({Write, Read}), deadline_seconds=0.5)
@@ -116,7 +117,7 @@ def performed(folder: Path, story: Story, *, agents: bool = False) -> tuple[Hist
             table = {"ghost": AgentProcess("app", 7, 1)} if agents else {}
             ground = Ground(
                 backend.site,
-                Lab(links=FakeLinks(), containers=FakeContainers(table)),
+                lab_of(FakeLinks(), FakeContainers(table)),
                 backend.driver_file,
                 load_driver(backend.driver_file),
             )
@@ -162,6 +163,42 @@ def test_tenants_that_cannot_connect_are_the_labs_failure_in_one_line(tmp_path: 
 
     with pytest.raises(LabError, match="3 of 3 tenants cannot connect"):
         performed(tmp_path, shut)
+
+
+def test_timed_faults_come_and_go_inside_a_phase_and_each_is_asked_whether_it_bit(
+    tmp_path: Path,
+) -> None:
+    def chaos(backend: FakeBackend) -> Experiment:
+        mute = Mute(backend.port, heals=True)
+        faults = (Timed(mute, 0.3, 1.3), Timed(mute, 1.9, 2.9))
+        story = cut(backend)
+        return replace(story, phases=(*story.phases[:1], Phase("chaos", 3.5, faults)))
+
+    seen, _ = performed(tmp_path, chaos)
+    load = next(s for s in seen.of(Sampled) if s.probe == "load chaos")
+    begun = [(e.at_ns - load.at_ns) / 1e9 for e in seen.of(Injecting)]
+    ended = [(e.at_ns - load.at_ns) / 1e9 for e in seen.of(Healed)]
+    assert begun == pytest.approx([0.3, 1.9], abs=0.25)
+    assert ended == pytest.approx([1.3, 2.9], abs=0.25)
+    assert [e.bit for e in seen.of(Confirmed)] == [True, True]
+    assert seen.during("chaos")[-1].outcome == "ok"
+
+
+def test_a_host_beyond_its_limits_ends_the_story_with_everything_healed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def beyond(_: guard.Limits, seen: guard.Reading) -> str:
+        return f"too much of {seen.oldest}" if seen.oldest else ""
+
+    def endless(backend: FakeBackend) -> Experiment:
+        return replace(cut(backend), phases=(Phase("cut it", 60, (Mute(backend.port, True),)),))
+
+    monkeypatch.setattr(guard, "beyond", beyond)
+    seen, _ = performed(tmp_path, endless)
+    assert [e.error for e in seen.of(Healed)] == [""]
+    (verdict,) = guard.verdicts(seen)
+    assert verdict.status is Status.UNKNOWN
+    assert "too much of mute" in verdict.reason
 
 
 def test_a_paired_phase_ends_as_soon_as_a_look_decides(tmp_path: Path) -> None:

@@ -1,0 +1,104 @@
+"""What a dead lab left on a stack that stays up, undone: by the healer, or by a person later."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from time import monotonic
+
+from anyio import sleep
+
+from lab.errors import LabError
+from lab.journal import Injecting, trim
+from lab.stack.attached import Attached, attached
+from lab.stack.interposer import revive
+from lab.undo import events_of, rebuilt, undo, unhealed
+
+STOP_SECONDS = 11.0
+"""The engine gives a service ten seconds to stop: a stop under way when the lab died lasts that."""
+
+SETTLE_SECONDS = 0.4
+"""Any other call under way takes hold within this."""
+
+ATTEMPTS = 2
+"""A heal may be what makes Toxiproxy hang; the second attempt finds that out, and replaces it."""
+
+
+async def heal_faults(run: str, folder: Path) -> tuple[str, ...]:
+    """Heal every open fault of a kept stack from its journal; returns what was done, in words.
+
+    Raises UsageError when no such stack is kept up, LabError when a heal failed twice.
+    """
+    trim(folder)
+    done: list[str] = []
+    for attempt in range(1, ATTEMPTS + 1):
+        records = unhealed(events_of(folder))
+        if not records:
+            break
+        try:
+            if told := await revive(run):
+                done.append(told)
+            async with attached(run) as stack:
+                done += await undo(stack.lab, folder, records)
+        except LabError:
+            if attempt == ATTEMPTS:
+                raise
+    return tuple(done)
+
+
+async def heal_kept(run: str, folder: Path) -> tuple[str, ...]:
+    """As `heal_faults`, and then whatever the labels show that no journal told of."""
+    done = list(await heal_faults(run, folder))
+    if told := await revive(run):
+        done.append(told)
+    async with attached(run) as stack:
+        done += await calm(stack)
+    return tuple(done)
+
+
+async def heal_again(run: str, begun: Sequence[Injecting]) -> None:
+    """Heal faults whose injection was cut short until nothing of it can take hold any more.
+
+    The engine ends a call that it has accepted also when its caller is gone.
+    """
+    slow = any("service" in record.settings for record in begun)
+    until = monotonic() + (STOP_SECONDS if slow else SETTLE_SECONDS)
+    faults = [rebuilt(record) for record in begun]
+    while faults and monotonic() < until:
+        await sleep(SETTLE_SECONDS)
+        async with attached(run) as stack:
+            for fault in faults:
+                await fault.heal(stack.lab)
+
+
+async def calm(stack: Attached) -> tuple[str, ...]:
+    """Undo what a fault can have done to links and containers, where no journal tells of it."""
+    done: list[str] = []
+    for proxy, names in (await stack.links.toxics()).items():
+        for name in names if proxy in stack.link_names else ():
+            if name == "disabled":
+                await stack.links.enable(proxy, enabled=True)
+            else:
+                await stack.links.remove(proxy, name)
+            done.append(f"{name} on link {proxy}")
+    for service in stack.service_names:
+        done += [f"{what} on service {service}" for what in await _calm_service(stack, service)]
+    return tuple(done)
+
+
+async def _calm_service(stack: Attached, service: str) -> list[str]:
+    """Thaw it, start it unless it may have ended by itself, and give it its declared limits."""
+    hand, done = stack.lab.containers, list[str]()
+    was = await hand.state(service)
+    if was.paused:
+        await hand.pause(service, paused=False)
+        done.append("pause")
+    if not was.running and service not in stack.layout.may_end:
+        await hand.start(service)
+        done.append("stop")
+    await hand.unlimit(service, "cores")
+    await hand.unlimit(service, "memory_bytes")
+    await hand.unlimit(service, "pids")
+    if (await hand.state(service)).limits != was.limits:
+        done.append("limits")
+    return done
