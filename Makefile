@@ -11,8 +11,8 @@ CODE := lab faults experiments tests
 OPTIONS = $(foreach option,PROFILE SEED TENANTS MODE SYSTEM DEFECT,$(if $($(option)),--$(shell \
 	echo $(option) | tr A-Z a-z) $($(option)))) $(if $(JSON),--json)
 
-.PHONY: help setup check test test-docker bench experiment experiments chaos images up down ps \
-	logs judge heal doctor lock clean
+.PHONY: help setup check test test-docker bench drills experiment experiments chaos images up down \
+	ps logs judge heal doctor lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,10 @@ test-docker: images ## Only the tests that need the engine
 bench: images ## Measure the lab itself: start, overhead, accuracy of its faults
 	$(VENV)/bin/python -m benchmarks
 
+drills: images ## Kill, freeze and hinder the lab: nothing may be left [DRILLS= SEED= SYSTEM=]
+	$(VENV)/bin/python -m benchmarks.drills $(if $(DRILLS),--points $(DRILLS)) \
+		$(if $(SEED),--seed $(SEED)) $(if $(SYSTEM),--system $(SYSTEM))
+
 experiment: setup ## Run one: NAME= [PROFILE= SEED= TENANTS= MODE= SYSTEM= DEFECT= JSON=1]
 	@test -n "$(NAME)" || { echo 'say NAME=...; `make experiments` lists them' >&2; exit 2; }
 	$(LAB) run $(NAME) $(OPTIONS)
@@ -52,8 +56,8 @@ images: setup ## Make sure of the engine and of every image [SYSTEM=]
 up: setup ## Stand a system up and leave it up [SYSTEM= MODE= DEFECT=]
 	$(LAB) up $(OPTIONS)
 
-down: setup ## Take down what `make up` left up [RUN=]
-	$(LAB) down $(RUN)
+down: setup ## Take down what `make up` left up [RUN= ALL=1]
+	$(LAB) down $(RUN) $(if $(ALL),--all)
 
 ps: setup ## Show every container of the lab
 	$(LAB) ps
@@ -65,7 +69,7 @@ judge: setup ## Judge a recorded run again, without a container: RUN= [JSON=1]
 	@test -n "$(RUN)" || { echo 'say RUN=...; `lab runs` lists them' >&2; exit 2; }
 	$(LAB) judge $(RUN) $(if $(JSON),--json)
 
-heal: setup ## Remove everything that a killed run left [RUN=]
+heal: setup ## Undo what a killed lab left, its faults and its stacks [RUN=]
 	$(LAB) heal $(RUN)
 
 doctor: setup ## Check engine, machine and images, and say how to mend what is wrong

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import canary, load, stack_start
+from benchmarks import canary, load, platform, precision, stack_start
 from lab.catalog import systems
 
 REPETITIONS = 3
@@ -20,8 +20,12 @@ def main() -> None:
         stack_start.main(folder, REPETITIONS)
     _heading("load engine beside a bare client")
     load.main()
+    _heading("how exactly faults do what they are asked")
+    precision.main()
     _heading("scanning for canaries")
     canary.main()
+    _heading("the reference platform beside a bare echo")
+    platform.main()
 
 
 def _heading(text: str) -> None:
