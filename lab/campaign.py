@@ -55,6 +55,7 @@ class Request:
     tenants: int = 0
     mode: str = ""
     defects: tuple[str, ...] = ()
+    shield: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,7 @@ async def stood_up(what: Plan, folder: Path, view: View) -> AsyncGenerator[Stack
             defects=what.request.defects,
             mode=what.mode,
             fittings=what.fittings,
+            shielded=what.request.shield,
             say=view.say,
         ) as stack,
     ):
@@ -216,7 +218,7 @@ async def _one(
     """Perform one story and judge it from what it wrote."""
     opened = _opened(what, entry, story)
     driver = stack.driver(what.driver)
-    ground = Ground(stack.site, stack.lab, what.system.driver, driver)
+    ground = Ground(stack.site, stack.lab, what.system.driver, driver, shelter=stack.shelter)
     with Journal(folder) as journal:
         journal.append(opened, durable=True)
         ops: list[Op] = []

@@ -7,7 +7,7 @@ its tenants.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic_ns
@@ -60,15 +60,23 @@ class View(Protocol):
         ...
 
 
+def _stays(_: int) -> None:
+    """A process of the lab stays where it is."""
+
+
 @dataclass(frozen=True)
 class Ground:
-    """What a run stands on: a standing stack and the way to talk to it."""
+    """What a run stands on: a standing stack and the way to talk to it.
+
+    shelter: takes a process of the lab behind the run's shield.
+    """
 
     site: Site
     lab: Lab
     driver_path: Path
     driver: DriverFactory
     limits: guard.Limits = guard.USUAL
+    shelter: Callable[[int], None] = _stays
 
 
 async def perform(
@@ -170,6 +178,7 @@ class _Run:
             tenant_clients(ground.driver, ground.driver_path, ground.site, self.tenants) as clients,
         ):
             self.faulting.lab = replace(self.faulting.lab, clients=clients)
+            ground.shelter(generator.pid)
             connected = await generator.connect()
             if connected.failed:
                 raise LabError(

@@ -29,6 +29,9 @@ SystemOption = Annotated[str, typer.Option(help="Folder of the system under test
 DefectOption = Annotated[
     list[str] | None, typer.Option("--defect", help="Plant a defect (repeatable)")
 ]
+ShieldOption = Annotated[
+    bool, typer.Option(help="Give the run the greatest CPU weight, where the host allows it")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output")]
 RunArgument = Annotated[Path, typer.Argument(help="A run's id or folder, as `lab runs` lists them")]
 JunitOption = Annotated[Path, typer.Option(help="Where to write the JUnit report")]

@@ -17,6 +17,7 @@ from lab.cli.options import (
     ProfileOption,
     RunArgument,
     SeedOption,
+    ShieldOption,
     SystemOption,
     TenantsOption,
     app,
@@ -37,10 +38,11 @@ def run(
     mode: ModeOption = "",
     system: SystemOption = "",
     defect: DefectOption = None,
+    shield: ShieldOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run one experiment and judge it."""
-    _campaign((name,), profile, seed, tenants, mode, system, defect, as_json, junit=None)
+    _campaign((name,), profile, seed, tenants, mode, system, defect, as_json, shield, junit=None)
 
 
 @app.command()
@@ -50,6 +52,7 @@ def chaos(
     mode: ModeOption = "",
     system: SystemOption = "",
     defect: DefectOption = None,
+    shield: ShieldOption = False,
     as_json: JsonOption = False,
     junit: JunitOption = Path("runs/junit.xml"),
 ) -> None:
@@ -57,7 +60,7 @@ def chaos(
     from lab.campaign import fitting
 
     names = fitting(system_folder(system))
-    _campaign(names, profile, seed, 0, mode, system, defect, as_json, junit=junit)
+    _campaign(names, profile, seed, 0, mode, system, defect, as_json, shield, junit=junit)
 
 
 @app.command()
@@ -93,6 +96,7 @@ def _campaign(
     system: str,
     defect: list[str] | None,
     as_json: bool,
+    shield: bool,
     *,
     junit: Path | None,
 ) -> NoReturn:
@@ -110,6 +114,7 @@ def _campaign(
         tenants=_at_least(tenants, 0, "tenants"),
         mode=mode,
         defects=tuple(defect or ()),
+        shield=shield,
     )
     console = terminal.console(to_stderr=as_json)
     what = campaign.plan(request)

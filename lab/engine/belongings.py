@@ -10,12 +10,13 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 from lab.engine.api import FOLDER, KEPT, RUN, engine, told
+from lab.engine.shield import groups, lower
 
 
 def residue(run: str) -> tuple[str, ...]:
-    """What of the run is still in the engine, by kind and name."""
+    """What of the run is still in the engine and among the cgroups, by kind and name."""
     with engine() as client:
-        return tuple(str(thing) for thing in client.found(run))
+        return (*(str(thing) for thing in client.found(run)), *map(str, groups(run)))
 
 
 def sweep(run: str) -> tuple[str, ...]:
@@ -28,7 +29,7 @@ def sweep(run: str) -> tuple[str, ...]:
         there = client.found(run)
         for kind in ("container", "network", "volume"):
             list(pool.map(client.remove, [thing for thing in there if thing.kind == kind]))
-        return tuple(str(thing) for thing in there)
+        return (*(str(thing) for thing in there), *lower(run))
 
 
 def published(run: str) -> tuple[tuple[str, str], ...]:

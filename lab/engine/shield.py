@@ -1,3 +1,5 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
 """A run's own cgroup, with the greatest CPU weight there is: strangers on the host lose, tenants
 compete inside it exactly as before.
 
@@ -9,10 +11,12 @@ are the kernel's: cpu.shares 2 to 262144 (cgroup v1), cpu.weight 1 to 10000 (cgr
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from lab.engine.api import Engine, told
 
 CGROUPS = Path("/sys/fs/cgroup")
 LEAF = "lab"
@@ -76,6 +80,16 @@ class Shield:
         for pid in pids:
             with suppress(ProcessLookupError):
                 (self.folder / LEAF / "cgroup.procs").write_text(str(pid))
+
+
+def shield_of(engine: Engine, run: str, say: Callable[[str], None]) -> Shield | None:
+    """The shield that a run can have here; where it can have none, that is said."""
+    info = told(engine.client.info)
+    shield = Shield(run, int(str(info.get("CgroupVersion", 1))), str(info.get("CgroupDriver")))
+    if why := shield.missing():
+        say(f"no shield: {why}")
+        return None
+    return shield
 
 
 def forwarders(ports: Iterable[int]) -> tuple[int, ...]:

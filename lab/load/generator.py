@@ -105,6 +105,11 @@ class Generator:
         self._plan, self._worker = plan, worker
         self._turns = ceil(len(plan.tenants) / CONNECTING_MAX)
 
+    @property
+    def pid(self) -> int:
+        """The worker's process."""
+        return self._worker.pid
+
     async def connect(self) -> Connected:
         """Open every tenant's session, at most 50 at a time; the result says who failed, why."""
         seconds = self._turns * CONNECT_SECONDS + ANSWER_SECONDS
@@ -149,6 +154,7 @@ class _Worker:
         self._answer, self._answers = create_memory_object_stream[tuple[int, Message]](inf)
         self._finished = False
         self.failure: LabError | None = None
+        self.pid = process.pid
         self.name = f"{process.pid}:{_start_ticks(process.pid)}"
 
     async def ask(self, body: bytes, kind: type[A], seconds: float, what: str) -> A:

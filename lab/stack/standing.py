@@ -13,6 +13,7 @@ from anyio import CancelScope, to_thread
 
 from lab.engine.api import engine
 from lab.engine.belongings import residue, sweep
+from lab.engine.shield import Shield, forwarders, shield_of
 from lab.errors import ResidueError
 from lab.hands import Lab
 from lab.hands.real.containers import RunContainers
@@ -40,6 +41,7 @@ class Stack:
     links: ToxiproxyLinks
     timings: Mapping[str, float]
     start: Start
+    shield: Shield | None = None
 
     @property
     def containers(self) -> RunContainers:
@@ -52,6 +54,11 @@ class Stack:
         if not self.start.system.per_tenant:
             return factory
         return accompanied(factory, self.start, self.containers)
+
+    def shelter(self, pid: int) -> None:
+        """Take a process of the lab behind the run's shield, where there is one."""
+        if self.shield is not None:
+            self.shield.take([pid])
 
     async def logs(self, folder: Path) -> None:
         """Write every container's log to `<folder>/<service>.log`, secrets by their names."""
@@ -68,13 +75,15 @@ async def standing(
     defects: Sequence[str] = (),
     mode: str = "",
     fittings: Collection[str] = (),
+    shielded: bool = False,
     say: Say,
     keep: bool = False,
 ) -> AsyncGenerator[Stack]:
     """Hold the system up for the body; `keep` leaves it standing when the body ends well.
 
     run: goes into every label and name; folder: the run's own, for logs; cohorts: each gets its own
-    proxy at the entrances that have one per cohort; fittings: see `lab/stack/fittings.py`.
+    proxy at the entrances that have one per cohort; fittings: see `lab/stack/fittings.py`;
+    shielded: see `lab/engine/shield.py`.
     Raises LabError in one line when anything does not start, UsageError for an unknown mode or
     defect, ResidueError when it cannot be removed.
     """
@@ -84,11 +93,14 @@ async def standing(
     kept = False
     try:
         with engine() as client:
+            shield = shield_of(client, run, say) if shielded else None
             start = Start(
                 client, system, run, folder, plan(system, cohorts), variables, say, keep,
-                frozenset(fittings),
+                frozenset(fittings), shield.parent if shield else "",
             )  # fmt: skip
             endpoints = await start.everything()
+            if shield is not None:
+                await to_thread.run_sync(_raised, shield, start)
             try:
                 lab = await to_thread.run_sync(
                     hands, client, start.links, start.ids, run, start.layout
@@ -99,6 +111,7 @@ async def standing(
                     links=start.links,
                     timings=start.timings,
                     start=start,
+                    shield=shield,
                 )
                 kept = keep
             finally:
@@ -106,6 +119,13 @@ async def standing(
     finally:
         if not kept:
             await cleared(run)
+
+
+def _raised(shield: Shield, start: Start) -> None:
+    """Services, and the engine's forwarders to their ports, before strangers on the host."""
+    shield.up()
+    shield.take(forwarders(start.ports.values()))
+    start.say("behind a shield: strangers on this host come last")
 
 
 async def cleared(run: str, seconds: float = CLEAR_SECONDS) -> tuple[str, ...]:

@@ -65,6 +65,7 @@ class Start:
     say: Say
     keep: bool
     fittings: frozenset[str] = frozenset()
+    group: str = ""  # the cgroup that every container goes into; the engine's own without one
     links: ToxiproxyLinks = field(init=False)
     ids: dict[str, str] = field(default_factory=dict[str, str])
     timings: dict[str, float] = field(default_factory=dict[str, float])
@@ -206,12 +207,14 @@ class Start:
             container.with_tmpfs_mount(mount)
         return container.with_kwargs(
             labels=pairs(service.labels) | self._labels(name) | declared(service),
+            cgroup_parent=self.group or None,
             **made.others,
         )
 
     async def _toxiproxy(self) -> None:
         """Toxiproxy, in every network under the names it stands for, and then its proxies."""
         container = Interposed(TOXIPROXY_IMAGE, env={"LOG_LEVEL": "warn"}).with_kwargs(
+            cgroup_parent=self.group or None,
             labels=self._labels(TOXIPROXY) | label_of(self.layout),
             cap_drop=["ALL"],
             read_only=True,
