@@ -51,8 +51,12 @@ class Skew:
         await lab.clocks.skew(self.service, 0.0)
 
     async def observe(self, lab: Lab) -> Mapping[str, float]:
-        """What a process inside the service reads, against this host's clock."""
-        seconds = await lab.clocks.offset_seconds(self.service)
+        """What a process inside reads, against this host's clock; 0 where the service's own cannot.
+
+        Whoever looks has the library preloaded; what counts is that the service has, too.
+        """
+        heeded = await lab.clocks.heeded(self.service)
+        seconds = await lab.clocks.offset_seconds(self.service) if heeded else 0.0
         return {f"clock.{self.service}.offset_seconds": seconds}
 
     def effect(self, before: Window, during: Window) -> Effect:

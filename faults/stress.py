@@ -41,6 +41,12 @@ class _OnService:
         return either(slowed(before, during), starved(before, during))
 
 
+async def _limited(fault: _OnService, lab: Lab) -> None:
+    """Refuse a service that would take the host's memory, and not its own."""
+    if not (await lab.containers.state(fault.service)).limits.memory_bytes:
+        raise UsageError("has no memory limit", where=fault.target, mend="set `mem_limit`")
+
+
 @dataclass(frozen=True, slots=True)
 class CpuStress(_OnService):
     """Burns CPU beside the service, with `processes` busy loops (1 to 64).
@@ -69,7 +75,8 @@ class CpuStress(_OnService):
 class MemoryHog(_OnService):
     """Holds `size_mb` MiB of memory beside the service (1 to 65,536), within its own limit.
 
-    Beyond the limit the kernel kills one of the two. Takes a tenth of a second per 100 MiB.
+    Beyond the limit the kernel kills one of the two; a service without one is refused, for the host
+    would pay. Takes a tenth of a second per 100 MiB.
     """
 
     size_mb: int
@@ -80,7 +87,10 @@ class MemoryHog(_OnService):
 
     async def inject(self, lab: Lab) -> None:
         """One process fills a variable with that much, and stops itself."""
-        await lab.burdens.put(self.service, self.mark, HOLD, str(self.size_mb * 2**20))
+        await _limited(self, lab)
+        await lab.burdens.put(
+            self.service, self.mark, HOLD, str(self.size_mb * 2**20), stopped=True
+        )
 
     async def heal(self, lab: Lab) -> None:
         """End it; a service that died of it is started."""
@@ -100,13 +110,13 @@ class OomKill(_OnService):
 
     async def inject(self, lab: Lab) -> None:
         """Use up what is left, with the main process marked as the first to go."""
-        if not (await lab.containers.state(self.service)).limits.memory_bytes:
-            raise UsageError("has no memory limit", where=self.target, mend="set `mem_limit`")
+        await _limited(self, lab)
         await lab.burdens.exhaust(self.service, self.mark, GROW)
 
     async def heal(self, lab: Lab) -> None:
         """End what grows, and start the service where it is gone."""
         await lab.burdens.lift(self.service, self.mark)
+        await lab.burdens.spare(self.service)
         await lab.containers.start(self.service)
 
     def effect(self, before: Window, during: Window) -> Effect:

@@ -136,11 +136,11 @@ class Engine:
             labels=dict(seen["Config"]["Labels"] or {}),
         )
 
-    def execute(self, container: str, command: Sequence[str]) -> tuple[int, bytes]:
-        """Run a command in a container: its exit status and standard output."""
+    def execute(self, container: str, command: Sequence[str], user: str = "") -> tuple[int, bytes]:
+        """Run a command in a container, as its own user: its exit status and standard output."""
 
         def work() -> tuple[int, bytes]:
-            made = self._client.exec_create(container, list(command), stderr=False)
+            made = self._client.exec_create(container, list(command), stderr=False, user=user)
             output = self._client.exec_start(made["Id"])
             status = self._client.exec_inspect(made["Id"])["ExitCode"]
             return (GONE if status is None else int(status)), bytes(output)

@@ -98,6 +98,8 @@ def set_clock(engine: Engine, keeper: str, service: str, offset_seconds: float) 
 def clocks(engine: Engine, keeper: str) -> dict[str, float]:
     """Service -> the offset that was last set for it, in seconds."""
     script = 'for f in *; do [ "$f" = clock.so ] || echo "$f $(od -An -td8 "$f")"; done'
-    _, output = engine.execute(keeper, ["sh", "-c", f"cd {CLOCK_FOLDER} && {script}"])
+    status, output = engine.execute(keeper, ["sh", "-c", f"cd {CLOCK_FOLDER} && {script}"])
+    if status != 0:
+        raise LabError("the clocks cannot be read", where="the run's keeper")
     rows = (line.split() for line in output.decode().splitlines())
     return {row[0]: int(row[1]) / 1e9 for row in rows if len(row) == 2}

@@ -15,3 +15,7 @@ class Clocks(Protocol):
     async def offset_seconds(self, service: str) -> float:
         """How far ahead a process inside the service reads the time of day to be, right now."""
         ...
+
+    async def heeded(self, service: str) -> bool:
+        """Whether the service's own processes ask the clock, and not only one that looks."""
+        ...

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from anyio import create_task_group
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from benchmarks.powercuts import STORES, Store, cut, stores
@@ -17,7 +18,7 @@ from faults.disk import Fill, PowerCut, ReadOnly
 from faults.stress import CpuStress, IoThrottle, MemoryHog, OomKill
 from lab.engine.belongings import residue
 from lab.errors import UsageError
-from lab.fault import Fault
+from lab.fault import Fault, Window
 from lab.hands.real.containers import RunContainers
 from lab.seeds import stream
 from lab.stack.fittings import Fitting
@@ -123,3 +124,36 @@ def test_loop_devices_go_with_the_run(tmp_path: Path) -> None:
             run = stack.start.run
         assert residue(run) == ()
     assert held() == before
+
+
+def test_a_skew_is_confirmed_by_the_services_own_processes_and_by_how_far_they_are_off(
+    up: Held,
+) -> None:
+    fault, lab = Skew("redis", 120.0), up.stack.lab
+    before = up.do(lambda: fault.observe(lab))
+    up.do(lambda: fault.inject(lab))
+    after = up.do(lambda: fault.observe(lab))
+    up.do(lambda: fault.heal(lab))
+    grown = {name: after[name] - before[name] for name in after}
+    effect = fault.effect(Window(1.0, (), {}), Window(1.0, (), grown))
+    assert effect.bit
+    assert effect.observed["offset_seconds"] == pytest.approx(120.0, abs=2.0)
+
+
+def test_two_disks_are_worked_on_at_once_and_none_stays_mounted(up: Held) -> None:
+    disks = up.stack.lab.disks
+
+    async def both() -> None:
+        async with create_task_group() as tasks:
+            for service in ("redis", "postgres") * 3:
+                tasks.start_soon(disks.state, service)
+
+    up.do(both)
+    keeper = up.stack.start.ids["keeper"]
+    _, mounts = up.stack.start.engine.execute(keeper, ["cat", "/proc/mounts"])
+    assert b"/crosstalk/look" not in mounts
+
+
+def test_a_service_without_a_memory_limit_is_never_made_to_hold_memory(up: Held) -> None:
+    with pytest.raises(UsageError, match="has no memory limit"):
+        up.do(lambda: MemoryHog("postgres", 10).inject(up.stack.lab))

@@ -15,7 +15,9 @@ class FakeBurdens:
     containers: Containers
     marks: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
 
-    async def put(self, service: str, mark: str, script: str, *words: str) -> None:
+    async def put(
+        self, service: str, mark: str, script: str, *words: str, stopped: bool = False
+    ) -> None:
         """As the real one."""
         if not (await self.containers.state(service)).running:
             raise LabError("the burden did not start", where=f"service {service}")
@@ -31,6 +33,10 @@ class FakeBurdens:
         await self.put(service, mark, script)
         self.marks.pop(service)
         await self.containers.stop(service)
+
+    async def spare(self, service: str) -> None:
+        """As the real one."""
+        await self.containers.state(service)
 
     def there(self) -> set[tuple[str, str]]:
         """Every mark, with its service."""

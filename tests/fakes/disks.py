@@ -63,6 +63,10 @@ class FakeClocks:
         await self.offset_seconds(service)
         self.offsets[service] = offset_seconds
 
+    async def heeded(self, service: str) -> bool:
+        """As the real one."""
+        return service in self.offsets
+
     async def offset_seconds(self, service: str) -> float:
         """As the real one."""
         if service not in self.offsets:

@@ -14,7 +14,16 @@ from lab.hands.real.containers import Process, RunContainers
 SECONDS = 5.0
 """A process is there, or gone, well within this."""
 
-_DOOM = 'echo 1000 > "/proc/$1/oom_score_adj" 2>/dev/null && cat "/proc/$1/oom_score_adj"'
+HOLD_SECONDS = 60.0
+"""Filling a few GiB of memory takes this long on a slow machine."""
+
+DOOMED = b"1000"
+_DOOM = 'echo 1000 > "/proc/$1/oom_score_adj" 2>/dev/null; cat "/proc/$1/oom_score_adj"'
+_SPARE = (
+    'read -r score < "/proc/$1/oom_score_adj"; [ "$score" != 1000 ] ||'
+    ' echo 0 > "/proc/$1/oom_score_adj"; cat "/proc/$1/oom_score_adj"'
+)
+"""proc(5): 1000 is the most; what was raised without a privilege may be lowered without one."""
 
 
 class ExecBurdens:
@@ -23,15 +32,17 @@ class ExecBurdens:
     def __init__(self, engine: Engine, containers: RunContainers) -> None:
         self._engine, self._containers = engine, containers
 
-    async def put(self, service: str, mark: str, script: str, *words: str) -> None:
+    async def put(
+        self, service: str, mark: str, script: str, *words: str, stopped: bool = False
+    ) -> None:
         """Start it without waiting for its end, and see it in the process table."""
         if await self._marked(service, mark):
             return
         container = self._containers.id_of(service)
         await to_thread.run_sync(self._engine.begin, container, ["sh", "-c", script, mark, *words])
         try:
-            with fail_after(SECONDS):
-                while not await self._marked(service, mark):  # noqa: ASYNC110 - nobody tells
+            with fail_after(HOLD_SECONDS if stopped else SECONDS):
+                while not _ready(await self._marked(service, mark), stopped):  # noqa: ASYNC110
                     await sleep(0.02)
         except TimeoutError as late:
             raise LabError("the burden did not start", where=f"service {service}") from late
@@ -49,30 +60,41 @@ class ExecBurdens:
 
     async def exhaust(self, service: str, mark: str, script: str) -> None:
         """Doom the main process, begin, and wait for the kernel's kill."""
-        await self._doom(service)
+        if await self._score(service, _DOOM) != DOOMED:
+            raise LabError("its main process cannot be marked", where=f"service {service}")
         container = self._containers.id_of(service)
         await to_thread.run_sync(self._engine.begin, container, ["sh", "-c", script, mark])
         with move_on_after(SECONDS):
             while await self._containers.running(service):  # noqa: ASYNC110 - nobody tells
                 await sleep(0.02)
 
-    async def _doom(self, service: str) -> None:
-        """Raise the main process's `oom_score_adj` to its most; raising needs no privilege."""
-        table = await self._containers.process_table(service)
-        main = _main(table)
+    async def spare(self, service: str) -> None:
+        """Put the score back; one that does not run has the usual one when it is started."""
+        if not await self._containers.running(service):
+            return
+        if await self._score(service, _SPARE) == DOOMED:
+            raise LabError("its main process stays marked", where=f"service {service}")
+
+    async def _score(self, service: str, script: str) -> bytes:
+        """What a script makes of the main process's `oom_score_adj`."""
+        main = _main(await self._containers.process_table(service))
         if main is None:
             raise LabError("it does not run", where=f"service {service}")
+        words = ["sh", "-c", script, "sh", str(main.pid)]
         container = self._containers.id_of(service)
-        words = ["sh", "-c", _DOOM, "sh", str(main.pid)]
         _, output = await to_thread.run_sync(self._engine.execute, container, words)
-        if output.strip() != b"1000":
-            raise LabError("its main process cannot be marked", where=f"service {service}")
+        return output.strip()
 
     async def _marked(self, service: str, mark: str) -> tuple[Process, ...]:
         if not await self._containers.running(service):
             return ()
         table = await self._containers.process_table(service)
         return tuple(row for row in table if mark in row.args and row.state != "Z")
+
+
+def _ready(there: tuple[Process, ...], stopped: bool) -> bool:
+    """Whether a burden is there, and, where it ends its work by stopping itself, has."""
+    return bool(there) and (not stopped or all(row.state == "T" for row in there))
 
 
 def _main(table: tuple[Process, ...]) -> Process | None:

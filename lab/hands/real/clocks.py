@@ -8,7 +8,7 @@ from time import time
 from anyio import to_thread
 
 from lab.engine.api import Engine
-from lab.engine.keeper import clocks, set_clock
+from lab.engine.keeper import CLOCK_FOLDER, clocks, set_clock
 from lab.errors import LabError, UsageError
 from lab.system import Census
 
@@ -37,6 +37,11 @@ class FileClocks:
 
         return await to_thread.run_sync(work)
 
+    async def heeded(self, service: str) -> bool:
+        """Whether any process that is not ours has the library mapped: a static binary has not."""
+        container = self._container(service)
+        return await to_thread.run_sync(_mapped, self._engine, container)
+
     async def residue(self) -> Census:
         """Clocks that were set and are not true again."""
         if not self._ids:
@@ -49,3 +54,12 @@ class FileClocks:
             known = ", ".join(self._ids) or "none: no `x-lab.clocks`, or not fitted"
             raise UsageError(f"`{service}` has no clock of its own", mend=f"clocks: {known}")
         return self._ids[service]
+
+
+def _mapped(engine: Engine, container: str) -> bool:
+    """Whether a process in the container has the library; only its own user may look into one."""
+    bare = ["env", "-u", "LD_PRELOAD", "sh", "-c"]
+    _, users = engine.execute(container, [*bare, "stat -c %u /proc/[0-9]* 2>/dev/null | sort -u"])
+    look = f"grep -l {CLOCK_FOLDER}/clock.so /proc/[0-9]*/maps 2>/dev/null"
+    seen = (engine.execute(container, [*bare, look], user)[1] for user in users.decode().split())
+    return any(output.strip() for output in seen)
