@@ -6,12 +6,14 @@ that any process can heal, also one that knows nothing but the journal's line.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from signal import Signals
 from typing import ClassVar
 
 from faults.checks import one_of, within
 from faults.effects import either, slowed, starved
+from faults.services import Failover
 from lab.fault import Effect, Window
 from lab.hands import Lab, Resource
 
@@ -82,12 +84,23 @@ class Restart(_Ended):
 
     async def inject(self, lab: Lab) -> None:
         """Returns when its process runs again, which is before it is ready."""
-        await lab.containers.stop(self.service)
-        await lab.containers.start(self.service)
+        await self._failover.inject(lab)
+
+    async def observe(self, lab: Lab) -> Mapping[str, float]:
+        """When its process began."""
+        return await self._failover.observe(lab)
 
     def effect(self, before: Window, during: Window) -> Effect:
-        """Confirmed when a twentieth of the operations was lost: a restart is short."""
-        return starved(before, during, to=0.95)
+        """Confirmed when its process is another one.
+
+        Most of the outage is over when the injection returns, and so in no window.
+        """
+        return self._failover.effect(before, during)
+
+    @property
+    def _failover(self) -> Failover:
+        """A restart is a failover that takes no time."""
+        return Failover(self.service, away_ms=0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,9 @@ from lab.history import Op, Outcome
 OPS_MIN = 10
 """Fewer operations than this say nothing about a cut."""
 
+LOST_MIN = 5
+"""One operation of twenty is lost by chance; so many more than before are not."""
+
 SLOWER_MS_MIN = 10.0
 """A small latency doubles by chance; this much more does not come by itself."""
 
@@ -22,11 +25,13 @@ SLOWER_MS_MIN = 10.0
 def starved(before: Window, during: Window, to: float = 0.5) -> Effect:
     """Confirmed when the share of answered operations fell to at most `to` of what it was.
 
-    A system that answers without what was hit has not felt it, and nothing may be concluded.
+    At least `LOST_MIN` have to be lost that would have been answered before. A system that answers
+    without what was hit has not felt it, and nothing may be concluded.
     """
     calm, cut = answered(before.ops), answered(during.ops)
     how = f"{calm:.0%} -> {cut:.0%} of {len(during.ops)} operations answered"
-    bit = len(during.ops) >= OPS_MIN and calm > 0 and cut <= calm * to
+    lost = round((calm - cut) * len(during.ops), 6)
+    bit = len(during.ops) >= OPS_MIN and lost >= LOST_MIN and cut <= calm * to
     return Effect(bit, how, {"calm_answered_share": calm, "cut_answered_share": cut})
 
 

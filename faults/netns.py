@@ -10,13 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import ClassVar, Literal
 
 from faults.checks import one_of, within
 from faults.effects import slowed, starved
 from faults.marks import chain
+from faults.stores import hampered
 from lab.fault import Effect, Window
 from lab.hands import Drop, Lab, Shape
+
+PACKETS_MIN = 10.0
+"""Fewer packets lost or held back than this say nothing, unless somebody felt it."""
 
 DIRECTIONS = ("both", "to", "from")
 ANSWERS = ("none", "refused")
@@ -37,9 +42,13 @@ class _OnService:
 
 
 class _Dropping(_OnService):
-    """A fault that is one drop: put in, taken out, and judged by its counters."""
+    """A fault that is one drop: put in, taken out, and judged by its counters and the traffic.
+
+    telling: how many dropped packets confirm it though no traffic shows it.
+    """
 
     __slots__ = ()
+    telling: ClassVar[float] = 1
 
     @property
     def drop(self) -> Drop:
@@ -60,13 +69,14 @@ class _Dropping(_OnService):
         return {f"{chain(self)}.met": seen.met, f"{chain(self)}.dropped": seen.dropped}
 
     def effect(self, before: Window, during: Window) -> Effect:
-        """Confirmed when packets were dropped; what the traffic shows is told beside it."""
+        """Confirmed when packets were dropped: many enough, or so that the traffic shows it."""
         met, dropped = (during.counters.get(f"{chain(self)}.{n}", 0.0) for n in ("met", "dropped"))
-        seen = starved(before, during)
+        seen = hampered(before, during)
         percent = 100 * dropped / met if met else 0.0
         how = f"{dropped:.0f} of {met:.0f} packets dropped; {seen.how}"
         counted = {"packets": met, "packets_dropped": dropped, "percent": percent}
-        return Effect(dropped > 0, how, {**seen.observed, **counted})
+        bit = dropped >= self.telling or (dropped > 0 and seen.bit)
+        return Effect(bit, how, {**seen.observed, **counted})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +91,7 @@ class Isolate(_Dropping):
     link: str = ""
     direction: Literal["both", "to", "from"] = "both"
     kind: ClassVar[str] = "isolate"
+    telling: ClassVar[float] = inf
 
     def __post_init__(self) -> None:
         one_of(self.kind, "direction", self.direction, DIRECTIONS)
@@ -105,6 +116,7 @@ class PacketLoss(_Dropping):
     link: str = ""
     direction: Literal["both", "to", "from"] = "both"
     kind: ClassVar[str] = "packet_loss"
+    telling: ClassVar[float] = PACKETS_MIN
 
     def __post_init__(self) -> None:
         within(self.kind, "percent", self.percent, 0.01, 100.0)
@@ -142,8 +154,10 @@ class HalfOpen(_Dropping):
 
     async def heal(self, lab: Lab) -> None:
         """Let the service forget the connections while its packets are still lost; then undo."""
-        await lab.networks.forget(self.service, chain(self))
-        await lab.networks.undrop(self.service, chain(self))
+        try:
+            await lab.networks.forget(self.service, chain(self))
+        finally:
+            await lab.networks.undrop(self.service, chain(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,12 +255,17 @@ class Rate(_Shaping):
         return Shape(name=chain(self), service=self.service, rate_kbps=self.rate_kbps)
 
     def effect(self, before: Window, during: Window) -> Effect:
-        """Confirmed when the bucket was empty at times; `rate_kbps` is what really went out."""
+        """Confirmed when the bucket held packets back: often, or so that the traffic shows it.
+
+        `rate_kbps` is what really went out.
+        """
         held = during.counters.get(f"{chain(self)}.held", 0.0)
         sent = during.counters.get(f"{chain(self)}.sent", 0.0)
         rate_kbps = sent / 1000 / during.seconds
-        how = f"held back {held:.0f} times, {rate_kbps:.1f} kB/s went out"
-        return Effect(held > 0, how, {"rate_kbps": rate_kbps, "held_back": held})
+        seen = hampered(before, during)
+        how = f"held back {held:.0f} times, {rate_kbps:.1f} kB/s went out; {seen.how}"
+        bit = held >= PACKETS_MIN or (held > 0 and seen.bit)
+        return Effect(bit, how, {**seen.observed, "rate_kbps": rate_kbps, "held_back": held})
 
 
 @dataclass(frozen=True, slots=True)

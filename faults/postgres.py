@@ -19,6 +19,7 @@ from faults.stores import (
     STAY,
     THERE,
     HeldInPostgres,
+    felt_alone,
     felt_by,
     grown,
     hampered,
@@ -29,7 +30,7 @@ from lab.fault import Effect, Window
 from lab.hands import Lab
 
 _WAITING = """
-SELECT 'postgres.waiting', count(*) FROM pg_stat_activity AS a
+SELECT '{mark}.waiting', count(*) FROM pg_stat_activity AS a
 WHERE a.application_name NOT LIKE '{ours}%' AND EXISTS (
   SELECT FROM pg_stat_activity AS b
   WHERE b.application_name LIKE '{mark}%' AND b.pid = ANY (pg_blocking_pids(a.pid)))
@@ -37,6 +38,13 @@ WHERE a.application_name NOT LIKE '{ours}%' AND EXISTS (
 _OF_DATABASE = """
 SELECT 'postgres.{0}', {0} FROM pg_stat_database WHERE datname = current_database()
 """
+
+_ENDED = """
+SELECT '{mark}.ended', count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
+WHERE locktype = 'advisory' AND application_name = '{mark}'
+"""
+ENDED_MAX = 1000
+"""No more are told apart: the server's table of locks is finite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +77,9 @@ class LockHold(HeldInPostgres):
         return await lab.postgres.figures(_WAITING.format(ours=OURS, mark=mark(self)))
 
     def effect(self, before: Window, during: Window) -> Effect:
-        """Confirmed when a session waited at the end, or when the tenant was hampered."""
-        waiting = grown(during, {"postgres.waiting": "sessions wait for the lock"})
-        return either(waiting, felt_by(self.tenant, before, during))
+        """Confirmed when a session waited at the end, or when only the tenant was hampered."""
+        waiting = grown(during, {f"{mark(self)}.waiting": "sessions wait for the lock"})
+        return either(waiting, felt_alone(self.tenant, before, during))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,19 +147,20 @@ class TerminateBackends(HeldInPostgres):
         """One session looks, and ends what it finds."""
         which = await lab.postgres.sessions_of(lab.tenants[self.tenant])
         end = (
-            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            "SELECT CASE WHEN pg_terminate_backend(pid) THEN pg_try_advisory_lock_shared("
+            f"hashtext('{mark(self)}'), pid % {ENDED_MAX}) END FROM pg_stat_activity"
             f" WHERE ({which}) AND pid <> pg_backend_pid();"
         )
         await lab.postgres.hold(mark(self), f"{end}\n\\sleep {self.every_ms} ms", THERE)
 
     async def observe(self, lab: Lab) -> Mapping[str, float]:
-        """Sessions ended by an administrator so far."""
-        return await lab.postgres.figures(_OF_DATABASE.format("sessions_killed"))
+        """Sessions that its own query has ended so far: for each it holds an advisory lock."""
+        return await lab.postgres.figures(_ENDED.format(mark=mark(self)))
 
     def effect(self, before: Window, during: Window) -> Effect:
         """Confirmed when a session was ended."""
         traffic = felt_by(self.tenant, before, during)
-        seen = grown(during, {"postgres.sessions_killed": "sessions ended"})
+        seen = grown(during, {f"{mark(self)}.ended": "sessions ended"})
         return Effect(seen.bit, f"{seen.how}; {traffic.how}", {**seen.observed, **traffic.observed})
 
 
@@ -191,5 +200,5 @@ class DdlQueue(HeldInPostgres):
 
     def effect(self, before: Window, during: Window) -> Effect:
         """Confirmed when a session waited at the end, or when operations were hampered."""
-        waiting = grown(during, {"postgres.waiting": "sessions wait in the queue"})
+        waiting = grown(during, {f"{mark(self)}.waiting": "sessions wait in the queue"})
         return either(waiting, hampered(before, during))

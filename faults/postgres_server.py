@@ -27,7 +27,7 @@ SELECT 'free', current_setting('max_connections')::int - count(*) + 1
 FROM pg_stat_activity WHERE backend_type = 'client backend'
 """
 _HELD_BACK = """
-SELECT 'postgres.held_back', coalesce(max(age(backend_xmin)), 0)
+SELECT '{mark}.held_back', coalesce(max(age(backend_xmin)), 0)
 FROM pg_stat_activity WHERE application_name = '{mark}'
 """
 _COMMITTED = """
@@ -56,7 +56,7 @@ class IdleInTransaction(HeldInPostgres):
 
     def effect(self, before: Window, during: Window) -> Effect:
         """Confirmed when others wrote meanwhile: what they left behind could not be removed."""
-        return grown(during, {"postgres.held_back": "transactions are held back from vacuum"})
+        return grown(during, {f"{mark(self)}.held_back": "transactions are held back from vacuum"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,7 @@ class PostgresReadOnly(HeldInPostgres):
     """Every transaction is read-only from its start, as on a standby, also in open sessions."""
 
     kind: ClassVar[str] = "postgres_read_only"
+    altered: ClassVar[Mapping[str, str]] = {"default_transaction_read_only": "on"}
 
     async def inject(self, lab: Lab) -> None:
         """The default of the whole server, which a session of its own could still override."""
@@ -132,6 +133,7 @@ class LostCommitAck(HeldInPostgres):
     link: str
     wait_ms: int = 200
     kind: ClassVar[str] = "lost_commit_ack"
+    altered: ClassVar[Mapping[str, str]] = {"synchronous_standby_names": "nobody"}
 
     def __post_init__(self) -> None:
         within(self.kind, "wait_ms", self.wait_ms, 1, 60_000)
@@ -149,12 +151,12 @@ class LostCommitAck(HeldInPostgres):
         await lab.links.add(self.link, Toxic(toxic, "timeout", "downstream", {"timeout": 0}))
         committed = (await lab.postgres.figures(_COMMITTED)).get("n", 0.0)
         await lab.postgres.note(mark(self), committed)
-        await lab.postgres.release(mark(self))
+        await lab.postgres.release(mark(self), self.altered)
         await lab.links.enable(self.link, enabled=False)
 
     async def heal(self, lab: Lab) -> None:
         """Undo all three, in the order in which nobody hears a late answer."""
-        await lab.postgres.release(mark(self))
+        await lab.postgres.release(mark(self), self.altered)
         await lab.links.remove(self.link, marks.mark(self))
         await lab.links.enable(self.link, enabled=True)
 

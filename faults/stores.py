@@ -35,6 +35,8 @@ class HeldInPostgres:
     """A fault that is held inside the server under its own name."""
 
     kind: ClassVar[str]
+    altered: ClassVar[Mapping[str, str]] = {}
+    """The settings it alters, and to what."""
 
     @property
     def target(self) -> str:
@@ -43,7 +45,7 @@ class HeldInPostgres:
 
     async def heal(self, lab: Lab) -> None:
         """End the lab's own sessions, and with them all they hold; or put the setting back."""
-        await lab.postgres.release(mark(self))
+        await lab.postgres.release(mark(self), self.altered)
 
 
 def mark(fault: _Kind) -> str:
@@ -75,6 +77,13 @@ def felt_by(
     control = {f"others_{name}": value for name, value in others.observed.items()}
     how = f"{tenant}: {own.how}; all others: {others.how}"
     return Effect(own.bit, how, {**own.observed, **control})
+
+
+def felt_alone(tenant: str, before: Window, during: Window) -> Effect:
+    """Confirmed when this tenant was hampered and all others were not: the fault is its own."""
+    effect = felt_by(tenant, before, during)
+    others = hampered(_part(before, tenant, False), _part(during, tenant, False))
+    return Effect(effect.bit and not others.bit, effect.how, effect.observed)
 
 
 def grown(during: Window, names: Mapping[str, str], least: float = 1.0) -> Effect:

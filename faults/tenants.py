@@ -8,13 +8,13 @@ from signal import SIGKILL
 from typing import ClassVar, Literal
 
 from faults.checks import one_of, within
-from faults.stores import felt_by, grown, mark
+from faults.stores import felt_alone, felt_by, grown, mark
 from lab.fault import Effect, Window
 from lab.hands import Lab, Manner
 from lab.hands.clients import CONNECTIONS_MAX, PER_SECOND_MAX
 
-DONE = ("sent", "connected", "answered", "refused", "lost")
-"""What misbehaving clients count."""
+DONE = ("sent", "connected", "answered")
+"""What misbehaving clients count that the system had to deal with: it was reached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +43,27 @@ class CrashAgent:
             await lab.containers.kill_process(found, SIGKILL)
 
     async def observe(self, lab: Lab) -> Mapping[str, float]:
-        """When the agent's process began, in clock ticks; 0 while there is none."""
+        """When the agent's process began, in clock ticks, and how many there are: one or none."""
         found = (await lab.containers.agents()).get(lab.tenants[self.tenant])
-        return {f"agent.{self.tenant}.started": float(found.started) if found else 0.0}
+        name = f"agent.{self.tenant}"
+        return {
+            f"{name}.started": float(found.started) if found else 0.0,
+            f"{name}.there": float(found is not None),
+        }
 
     async def heal(self, lab: Lab) -> None:
         """Nothing to undo: coming back is the platform's own duty, and is judged."""
 
     def effect(self, before: Window, during: Window) -> Effect:
-        """Confirmed when the process that ran before is gone or is another one now."""
-        name = f"agent.{self.tenant}.started"
-        changed = during.counters.get(name, 0.0)
-        how = "the process that ran is gone" if changed else "there was none, or it still runs"
-        return Effect(changed != 0, how, {"start_time_change_ticks": changed})
+        """Confirmed when the process that ran before is gone or is another one now.
+
+        Where none ran before, nothing was killed, whatever the platform started since.
+        """
+        name = f"agent.{self.tenant}"
+        changed = during.counters.get(f"{name}.started", 0.0)
+        bit = changed != 0 and during.counters.get(f"{name}.there", 0.0) <= 0
+        how = "the process that ran is gone" if bit else "there was none, or it still runs"
+        return Effect(bit, how, {"start_time_change_ticks": changed})
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +96,14 @@ class _Misbehaves:
     async def observe(self, lab: Lab) -> Mapping[str, float]:
         """What the clients did so far."""
         done = await lab.clients.counts(mark(self))
-        return {f"{self.kind}.{name}": number for name, number in done.items()}
+        return {f"{mark(self)}.{name}": number for name, number in done.items()}
 
     def effect(self, before: Window, during: Window) -> Effect:
         """Confirmed when the system had to deal with it: something was sent, or connected.
 
         What it did to everybody is told beside; that it did nothing is a finding of its own.
         """
-        names = {f"{self.kind}.{name}": name for name in DONE}
+        names = {f"{mark(self)}.{name}": name for name in DONE}
         seen, traffic = grown(during, names), felt_by(self.tenant, before, during)
         observed = {**traffic.observed, **seen.observed}
         return Effect(seen.bit, f"{seen.how}; {traffic.how}", observed)
@@ -254,5 +262,5 @@ class TokenExpiry:
         """Nothing to undo: logging in again is the tenant's own duty."""
 
     def effect(self, before: Window, during: Window) -> Effect:
-        """Confirmed when the tenant was hampered: it had to log in again."""
-        return felt_by(self.tenant, before, during)
+        """Confirmed when only this tenant was hampered: it had to log in again."""
+        return felt_alone(self.tenant, before, during)

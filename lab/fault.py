@@ -24,7 +24,12 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 HEAL_SECONDS = 10.0
-"""A heal that takes longer is a failure of the lab (exit 4)."""
+"""A heal that takes longer is a failure of the lab (exit 4).
+
+It is told so at once or, where work in a thread is under way, when that ends: a thread cannot be
+stopped, and one that went on unseen might undo a later fault. Such work is a few calls to the
+engine, none of which may be silent for longer than `lab.engine.api.HANDS_SECONDS`.
+"""
 
 
 TARGETS = ("link", "service", "tenant")
@@ -137,36 +142,45 @@ async def applied(
         ),
         durable=True,
     )
+    injected = False
     try:
         asked_ns = monotonic_ns() - epoch_ns
         await fault.inject(lab)
+        injected = True
         journal.append(Injected(fault=name, asked_ns=asked_ns, at_ns=monotonic_ns() - epoch_ns))
         yield
     finally:
-        await healed(name, fault, lab, journal, epoch_ns)
+        await healed(name, fault, lab, journal, epoch_ns, injected=injected)
 
 
-async def healed(name: str, fault: Fault, lab: Lab, journal: Journal, epoch_ns: int) -> None:
-    """Heal under a shield and a deadline of its own, and say in the journal how it went.
+async def attempt(fault: Fault, lab: Lab, *, injected: bool) -> str:
+    """Heal once, under a shield and a deadline of its own; returns what went wrong, or nothing.
 
-    A hand that refuses (UsageError) has nothing of the kind in this stack: there is nothing to heal
-    either. Raises LabError when the heal failed.
+    A hand that refuses (UsageError) a fault whose injection never returned has nothing of the kind
+    in this stack: there is nothing to heal either. Of one that was in place, it is an error.
     """
-    asked_ns = monotonic_ns() - epoch_ns
-    error = ""
     with CancelScope(shield=True):
         try:
             with fail_after(HEAL_SECONDS):
                 await fault.heal(lab)
         except TimeoutError:
-            error = f"not healed within {HEAL_SECONDS:g} s"
-        except UsageError:
-            error = ""
+            return f"not healed within {HEAL_SECONDS:g} s"
+        except UsageError as refusal:
+            return str(refusal) if injected else ""
         except (LabError, OSError) as problem:
-            error = str(problem)
-        journal.append(
-            Healed(fault=name, asked_ns=asked_ns, at_ns=monotonic_ns() - epoch_ns, error=error),
-            durable=True,
-        )
+            return str(problem) or type(problem).__name__
+    return ""
+
+
+async def healed(
+    name: str, fault: Fault, lab: Lab, journal: Journal, epoch_ns: int, *, injected: bool
+) -> None:
+    """As `attempt`, and said in the journal. Raises LabError when the heal failed."""
+    asked_ns = monotonic_ns() - epoch_ns
+    error = await attempt(fault, lab, injected=injected)
+    journal.append(
+        Healed(fault=name, asked_ns=asked_ns, at_ns=monotonic_ns() - epoch_ns, error=error),
+        durable=True,
+    )
     if error:
         raise LabError(f"the heal failed: {error}", where=name, mend="`lab heal RUN` tries again")

@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
 
-from anyio import sleep
+from anyio import sleep, to_thread
 
+from lab.engine.api import engine
+from lab.engine.netns import remove_sidecars
 from lab.errors import LabError
+from lab.fault import attempt
+from lab.hands import Lab
 from lab.journal import Injecting, trim
 from lab.stack.attached import Attached, attached
 from lab.stack.interposer import revive
@@ -27,11 +31,13 @@ ATTEMPTS = 2
 async def heal_faults(run: str, folder: Path) -> tuple[str, ...]:
     """Heal every open fault of a kept stack from its journal; returns what was done, in words.
 
-    Raises UsageError when no such stack is kept up, LabError when a heal failed twice.
+    Only for who holds the stack's lock: a sidecar that is there is a dead lab's then, and goes
+    before it can do anything more. Raises UsageError when no such stack is kept up, LabError when a
+    heal failed twice.
     """
     trim(folder)
-    done: list[str] = []
-    for attempt in range(1, ATTEMPTS + 1):
+    done = list(await to_thread.run_sync(_without_sidecars, run))
+    for trial in range(1, ATTEMPTS + 1):
         records = unhealed(events_of(folder))
         if not records:
             break
@@ -41,13 +47,13 @@ async def heal_faults(run: str, folder: Path) -> tuple[str, ...]:
             async with attached(run) as stack:
                 done += await undo(stack.lab, folder, records)
         except LabError:
-            if attempt == ATTEMPTS:
+            if trial == ATTEMPTS:
                 raise
     return tuple(done)
 
 
 async def heal_kept(run: str, folder: Path) -> tuple[str, ...]:
-    """As `heal_faults`, and then whatever the labels show that no journal told of."""
+    """As `heal_faults`, and then what needs no journal to be seen: see `calm`."""
     done = list(await heal_faults(run, folder))
     if told := await revive(run):
         done.append(told)
@@ -56,23 +62,52 @@ async def heal_kept(run: str, folder: Path) -> tuple[str, ...]:
     return tuple(done)
 
 
-async def heal_again(run: str, begun: Sequence[Injecting]) -> None:
+async def heal_again(run: str, begun: Sequence[Injecting]) -> tuple[str, ...]:
     """Heal faults whose injection was cut short until nothing of it can take hold any more.
 
-    The engine ends a call that it has accepted also when its caller is gone.
+    The engine ends a call that it has accepted also when its caller is gone. Each is tried every
+    time, whatever becomes of the others; returns what went wrong the last time.
     """
+    problems: tuple[str, ...] = ()
     slow = any("service" in record.settings for record in begun)
     until = monotonic() + (STOP_SECONDS if slow else SETTLE_SECONDS)
-    faults = [rebuilt(record) for record in begun]
-    while faults and monotonic() < until:
+    while begun and monotonic() < until:
         await sleep(SETTLE_SECONDS)
-        async with attached(run) as stack:
-            for fault in faults:
-                await fault.heal(stack.lab)
+        try:
+            await to_thread.run_sync(_without_sidecars, run)
+            async with attached(run) as stack:
+                tried = [(each.fault, await _again(each, stack.lab)) for each in begun]
+            problems = tuple(f"{name}: {error}" for name, error in tried if error)
+        except LabError as problem:
+            problems = (str(problem),)
+    return problems
+
+
+async def _again(record: Injecting, lab: Lab) -> str:
+    """What went wrong with one more heal, or nothing."""
+    try:
+        return await attempt(rebuilt(record), lab, injected=False)
+    except LabError as problem:
+        return problem.what
+
+
+def _without_cable(run: str) -> tuple[str, ...]:
+    """The services that are in no network at all; a stack file can ask for none but by name."""
+    with engine() as client:
+        boxes = [box for box in client.standing() if box.run == run]
+        return tuple(box.service for box in boxes if not client.placed(box.id).addresses)
+
+
+def _without_sidecars(run: str) -> tuple[str, ...]:
+    with engine() as client:
+        return remove_sidecars(client, run)
 
 
 async def calm(stack: Attached) -> tuple[str, ...]:
-    """Undo what a fault can have done to links and containers, where no journal tells of it."""
+    """Undo what a fault can have done to links, containers and cables, journal or not.
+
+    Not what is inside a namespace, a store, a disk or a clock: that is found by its journal alone.
+    """
     done: list[str] = []
     for proxy, names in (await stack.links.toxics()).items():
         for name in names if proxy in stack.link_names else ():
@@ -83,6 +118,10 @@ async def calm(stack: Attached) -> tuple[str, ...]:
             done.append(f"{name} on link {proxy}")
     for service in stack.service_names:
         done += [f"{what} on service {service}" for what in await _calm_service(stack, service)]
+    for service in await to_thread.run_sync(_without_cable, stack.run):
+        if service in stack.service_names:
+            await stack.lab.networks.connect(service)
+            done.append(f"pulled cable of service {service}")
     return tuple(done)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import select
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from subprocess import Popen
 from time import monotonic, sleep
 
 from lab import lease
+from lab.engine import belongings
 from lab.engine.api import Engine, engine, labels, told
 from lab.engine.hostlock import try_lock
 from lab.engine.machine import find_endpoint
@@ -53,7 +55,8 @@ def _identity() -> str:
     endpoint, _ = find_endpoint(os.environ)
     socket = Path(endpoint.removeprefix("unix://"))
     seen = [endpoint, Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8")]
-    code = (Path(__file__), Path(lease.__file__), Path(__file__).with_name("healer.py"))
+    here = Path(__file__)
+    code = (here, here.with_name("healer.py"), Path(lease.__file__), Path(belongings.__file__))
     for path in (socket, *code):
         if path.exists():
             status = path.stat()
@@ -93,7 +96,8 @@ def _dropped(healer: Popen[bytes], folder: Path) -> None:
     """Wait for the healer to be on its feet, and let go of the lease as a killed lab does."""
     assert healer.stdin is not None
     assert healer.stdout is not None
-    if healer.stdout.readline() != lease.READY:
+    heard = select.select([healer.stdout], [], [], lease.START_SECONDS)[0]
+    if not heard or os.read(healer.stdout.fileno(), len(lease.READY)) != lease.READY:
         log = (folder / lease.LOG_NAME).read_text(errors="replace").strip()
         raise LabError(f"the healer does not start: {(log.splitlines() or ['no word'])[-1]}")
     healer.stdin.close()

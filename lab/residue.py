@@ -19,6 +19,7 @@ import psutil
 from anyio import current_time, sleep
 
 from lab.engine import belongings
+from lab.errors import LabError
 from lab.hands import Lab
 from lab.system import Census
 
@@ -48,11 +49,21 @@ async def of_hands(lab: Lab) -> Census:
 
 
 async def settled(lab: Lab, before: Census) -> Census:
-    """`of_hands` once it is as it was before, or after the time for that is over."""
+    """`of_hands` once it is as it was before, or after the time for that is over.
+
+    Raises LabError for what cannot be looked at even then: unseen is not calm.
+    """
     until = current_time() + SETTLE_SECONDS
-    while (after := await of_hands(lab)) != before and current_time() < until:  # noqa: ASYNC110 - nobody tells
+    while True:
+        late = current_time() >= until
+        try:
+            after = await of_hands(lab)
+            if late or after == before:
+                return after
+        except LabError:
+            if late:
+                raise
         await sleep(0.1)
-    return after
 
 
 def difference(before: Census, after: Census) -> tuple[str, ...]:

@@ -62,10 +62,13 @@ async def undo(lab: Lab, folder: Path, records: Iterable[Injecting]) -> tuple[st
     done: list[str] = []
     problems: list[LabError] = []
     epoch_ns = _epoch_ns(folder)
+    begun = {record.fault for record in under_way(events_of(folder))}
     with Journal(folder) as journal:
         for record in records:
             try:
-                await healed(record.fault, rebuilt(record), lab, journal, epoch_ns)
+                injected = record.fault not in begun
+                fault = rebuilt(record)
+                await healed(record.fault, fault, lab, journal, epoch_ns, injected=injected)
                 done.append(record.fault)
             except LabError as problem:
                 problems.append(problem)

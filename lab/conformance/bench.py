@@ -32,6 +32,10 @@ class Broken(Exception):  # noqa: N818 - a rule's own word: it does not hold
     """The rule does not hold, and why."""
 
 
+class Untried(Exception):  # noqa: N818 - as above
+    """The rule says nothing about this system, and why: there is nothing to try it with."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """How one check went. `mend`: what to do when it is bad; `code`: what it then exits with."""
@@ -96,12 +100,18 @@ class Bench:
             return str(error) or "refused"
         return ""
 
-    async def settles(self, before: Census) -> None:
-        """Wait until the census is the one before. Raises Broken with what is left."""
+    async def settles(self, before: Census, but: Collection[str] = ()) -> None:
+        """Wait until the census is the one before, the kinds `but` left out.
+
+        Raises Broken with what is left.
+        """
+        before = _without(but, before)
         left: list[str] = []
         with suppress(TimeoutError):
             async with asyncio.timeout(SETTLE_SECONDS):
-                while left := difference(before, await self.driver.census()):  # noqa: ASYNC110
+                while left := difference(  # noqa: ASYNC110
+                    before, _without(but, await self.driver.census())
+                ):
                     await asyncio.sleep(0.1)
         if left:
             raise Broken(f"after {SETTLE_SECONDS:g} s: {', '.join(left[:3])}")
@@ -118,6 +128,10 @@ class Bench:
         made, self.made = self.made, []
         if made:
             await self.driver.retire(made)
+
+
+def _without(kinds: Collection[str], census: Census) -> Census:
+    return {kind: found for kind, found in census.items() if kind not in kinds}
 
 
 def difference(before: Census, now: Census) -> list[str]:
@@ -171,6 +185,9 @@ async def held(each: Rule, bench: Bench) -> Finding:
             await bench.cleared()
     except LabError:
         raise
+    except Untried as reason:
+        await _cleared_anyhow(bench)
+        return Finding(each.name, "skipped", str(reason))
     except Exception as error:  # noqa: BLE001 - it is told as the finding
         await _cleared_anyhow(bench)
         return Finding(each.name, "bad", _told(error), each.mend)
@@ -178,7 +195,7 @@ async def held(each: Rule, bench: Bench) -> Finding:
 
 
 async def _cleared_anyhow(bench: Bench) -> None:
-    """After a broken rule: the next one gets new tenants, and this finding stands already."""
+    """After a rule that ended early: the next one gets new tenants, and this finding stands."""
     with suppress(Exception):
         async with asyncio.timeout(RULE_SECONDS):
             await bench.cleared()

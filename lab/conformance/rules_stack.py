@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from lab.actions import Action, List, Read, Work, Write
-from lab.conformance.bench import COHORTS, Bench, Broken, rule
+from lab.conformance.bench import COHORTS, Bench, Broken, Untried, rule
 from lab.system import Ability, Session
 
 FIRST, SECOND = COHORTS
@@ -15,6 +15,8 @@ SHORT_SECONDS, GRACE_SECONDS = 0.5, 0.5
 """A deadline while nobody answers, and by how much a session may overrun it."""
 
 CONNECT_SECONDS = 3.0
+KEPT = ("rows", "keys")
+"""What a tenant may leave behind in peace; the rest goes with its connection, not with `retire`."""
 
 
 def harmless(bench: Bench) -> Action | None:
@@ -30,8 +32,10 @@ def harmless(bench: Bench) -> Action | None:
 async def deadline(bench: Bench) -> str:
     """The services at the entrances are frozen; the answer then has to be a time-out in time."""
     action = harmless(bench)
-    if action is None or not bench.fronts:
-        return "it claims no action to try this with"
+    if action is None:
+        raise Untried("the driver claims no action to try this with")
+    if not bench.fronts:
+        raise Untried("no entrance leads to a service that can be frozen")
     (tenant,) = await bench.tenants(FIRST)
     session = await bench.connect(tenant)
     await bench.ask(session, action)
@@ -69,7 +73,7 @@ async def _frozen(bench: Bench) -> AsyncGenerator[None]:
 async def entrances(bench: Bench) -> str:
     """The second cohort's entrances are shut: it stays outside, and the first does not notice."""
     if not bench.ways:
-        return "no entrance has a proxy per cohort"
+        raise Untried("no entrance has a proxy per cohort")
     (inside, outside) = await bench.tenants(FIRST, SECOND)
     async with _shut(bench):
         await bench.connect(inside)
@@ -87,7 +91,7 @@ async def _answers(bench: Bench, session: Session) -> bool:
     """Whether a session that was opened is more than a promise."""
     action = harmless(bench)
     if action is None:
-        return True
+        raise Untried("the driver claims no action to tell whether a session is inside")
     try:
         await bench.ask(session, action)
     except (OSError, RuntimeError, TimeoutError, EOFError):
@@ -109,8 +113,8 @@ async def _shut(bench: Bench) -> AsyncGenerator[None]:
 @rule(
     "nothing is left of a tenant that said goodbye",
     ability=Ability.CENSUS,
-    mend="after close and retire the census is the one before: retire removes every row, key, "
-    "session and process of the tenant, and census lists only what tenants hold",
+    mend="after close no session, process or lock is left of the tenant; retire removes its rows "
+    "and keys, and census lists only what tenants hold",
 )
 async def closed(bench: Bench) -> str:
     """Provisioned, connected, used, closed, retired: the census of before."""
@@ -120,8 +124,8 @@ async def closed(bench: Bench) -> str:
 @rule(
     "nothing is left of a tenant whose connection broke",
     ability=Ability.CENSUS,
-    mend="a connection that ends without a goodbye gives back the same: reap its process, close "
-    "its session, release its locks",
+    mend="a connection that ends without a goodbye gives back the same, and before retire: reap "
+    "its process, close its session, release its locks",
 )
 async def aborted(bench: Bench) -> str:
     """The same with a connection that is dropped."""
@@ -142,6 +146,7 @@ async def _come_and_gone(bench: Bench, *, aborted: bool) -> str:
         session.abort()
     else:
         await session.close()
+    await bench.settles(before, but=KEPT)
     await bench.driver.retire([tenant])
     bench.made.remove(tenant)
     await bench.settles(before)

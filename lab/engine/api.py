@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -34,6 +34,9 @@ KEPT = "crosstalk.kept"
 
 CALL_SECONDS = 90.0
 """No call may be silent for longer; the longest is a health check that waits."""
+
+HANDS_SECONDS = 30.0
+"""The same where a fault is put in or healed: what it asks is small, and a heal must not hang."""
 
 GONE = 137
 """The exit status of a process whose container went away under it."""
@@ -219,7 +222,7 @@ class Engine:
             path = f"/v{self._client.api_version}/containers/{container}/update"
             try:
                 url = f"{self._client.base_url}{path}"
-                self._client.post(url, json=body, timeout=CALL_SECONDS).raise_for_status()
+                self._client.post(url, json=body, timeout=self._client.timeout).raise_for_status()
             except http.HTTPError as refusal:
                 create_api_error_from_http_exception(refusal)
 
@@ -246,6 +249,8 @@ class Engine:
         """Remove one object; gone, on its way, or still in use is fine: the sweep looks again."""
         try:
             if thing.kind == "container":
+                with suppress(APIError):  # does not run; one that starts again now loses its cable
+                    self._client.kill(thing.id)
                 self._client.remove_container(thing.id, v=True, force=True)
             elif thing.kind == "network":
                 self._remove_network(thing.id)
@@ -258,9 +263,11 @@ class Engine:
                 raise told_as(error) from error
 
     def _remove_network(self, network: str) -> None:
-        """A container killed at the wrong moment may have left its end of the cable in."""
-        for end in self._client.inspect_network(network).get("Containers") or {}:
-            self._client.disconnect_container_from_network(end, network, force=True)
+        """Cut what gone containers left in first; an end cut as its container starts never goes."""
+        ends = self._client.inspect_network(network).get("Containers") or {}
+        there = {name[1:] for each in self._client.containers(all=True) for name in each["Names"]}
+        for name in {end["Name"] for end in ends.values()} - there:
+            self._client.disconnect_container_from_network(name, network, force=True)
         self._client.remove_network(network)
 
     def standing(self) -> tuple[Standing, ...]:
@@ -285,14 +292,15 @@ class Engine:
 
 
 @contextmanager
-def engine() -> Generator[Engine]:
-    """The local engine. Raises LabError when there is none, UsageError when it is not local.
+def engine(call_seconds: float = CALL_SECONDS) -> Generator[Engine]:
+    """The local engine; `call_seconds`: how long a call may be silent.
 
-    A remote engine is refused unless it is allowed by name: it is not this machine's to break.
+    Raises LabError when there is none, UsageError when it is not local. A remote engine
+    is refused unless it is allowed by name: it is not this machine's to break.
     """
     endpoint, _ = find_endpoint(os.environ)
     refuse_remote(endpoint, os.environ)
-    seconds = int(CALL_SECONDS)
+    seconds = int(call_seconds)
     client = told(lambda: docker.APIClient(endpoint, timeout=seconds, max_pool_size=32))
     try:
         yield Engine(client)

@@ -48,7 +48,10 @@ class Wire:
         self._heard = b""
 
     def held(self, seconds: float) -> bool:
-        """Whether it says within `seconds` that it holds; False: it ended instead. Blocking."""
+        """Whether it says within `seconds` that it holds; False: it ended instead. Blocking.
+
+        Raises LabError when it said nothing in time.
+        """
         self._connection.settimeout(seconds)
         mark = f"{HELD}\n".encode()
         try:
@@ -57,8 +60,8 @@ class Wire:
                 if not piece:
                     return False
                 self._heard += piece
-        except TimeoutError:
-            return False
+        except TimeoutError as late:
+            raise LabError(f"not in place after {seconds:g} s") from late
         return True
 
     def words(self) -> str:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from docker.errors import ImageNotFound, NotFound
 from docker.types import LogConfig
 
-from lab.engine.api import RUN, SERVICE, Engine, told
+from lab.engine.api import RUN, SERVICE, Engine, Found, told
 from lab.engine.netfilter import Namespace, parsed
 from lab.errors import LabError
 
@@ -102,6 +102,14 @@ def sidecar(
             mend = "`make images` builds it"
             raise LabError(f"the image {NETNS_IMAGE} is not here", mend=mend) from error
         raise
+
+
+def remove_sidecars(engine: Engine, run: str) -> tuple[str, ...]:
+    """Remove the sidecars of a run; only for who knows that the lab that made them is dead."""
+    there = [box for box in engine.standing() if (box.run, box.service) == (run, SIDECAR)]
+    for box in there:
+        engine.remove(Found("container", box.id, SIDECAR))
+    return tuple(f"a dead lab's {SIDECAR} {box.id[:12]}" for box in there)
 
 
 def _own(marks: Mapping[str, str]) -> dict[str, str]:

@@ -51,7 +51,7 @@ class Clients(Protocol):
         ...
 
     async def counts(self, name: str) -> Mapping[str, float]:
-        """What it did so far: `sent`, `answered`, `refused`, `lost`, `connected`; never shrinks."""
+        """What it did so far: `sent`, `answered`, `refused`, `lost`, `connected`, `dropped`."""
         ...
 
     async def revoke(self, tenant: str) -> None:

@@ -26,8 +26,12 @@ class Postgres(Protocol):
         """Hold a setting of the whole server, also in sessions that are open; read back."""
         ...
 
-    async def release(self, name: str) -> None:
-        """End what is held under `name`; nothing is fine."""
+    async def release(self, name: str, settings: Mapping[str, str] = {}) -> None:
+        """End what is held under `name`; nothing is fine.
+
+        settings: that were configured; those that still have this value by ALTER SYSTEM are reset
+        and read back. Raises LabError when they cannot be, as on a server that is down.
+        """
         ...
 
     async def figures(self, sql: str) -> Mapping[str, float]:

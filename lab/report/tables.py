@@ -64,7 +64,7 @@ def _all_defects() -> dict[str, stackfile.Defect]:
 
 
 def defects() -> str:
-    """How many planted defects each verifier has to catch, and some of their names."""
+    """How many planted defects each verifier is meant for, and some of their names."""
     known = _all_defects()
     rows = [
         (f"`{verifier}`", str(len(caught)), ", ".join(f"`{name}`" for name in caught[:3]))
@@ -72,7 +72,7 @@ def defects() -> str:
         for caught in [[n for n, d in known.items() if d.verifier == verifier]]
     ]
     total = ("together", str(len(known)), "")
-    return markdown(("caught by", "defects", "for example"), [*rows, total])
+    return markdown(("meant for", "defects", "for example"), [*rows, total])
 
 
 def defects_in_full() -> str:
@@ -88,7 +88,7 @@ def defects_in_full() -> str:
         )
         for name, d in _all_defects().items()
     ]
-    head = ("defect", "what is wrong", "caught by", "requirement", "severity", "at start")
+    head = ("defect", "what is wrong", "meant for", "requirement", "severity", "at start")
     return markdown(head, rows)
 
 

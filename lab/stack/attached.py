@@ -12,7 +12,7 @@ from pathlib import Path
 
 from anyio import to_thread
 
-from lab.engine.api import FOLDER, Standing, engine
+from lab.engine.api import FOLDER, HANDS_SECONDS, Standing, engine
 from lab.errors import LabError, UsageError
 from lab.hands import Lab
 from lab.hands.real.links import ToxiproxyLinks
@@ -54,7 +54,7 @@ async def attached(run: str = "") -> AsyncGenerator[Attached]:
 
     Raises UsageError when no such stack is up, LabError when its interposer does not answer.
     """
-    with engine() as client:
+    with engine(HANDS_SECONDS) as client:
         boxes = chosen(await to_thread.run_sync(client.standing), run)
         run, ids = boxes[0].run, {box.service: box.id for box in boxes}
         if TOXIPROXY not in ids:

@@ -11,7 +11,7 @@ from time import monotonic
 
 from anyio import CancelScope, to_thread
 
-from lab.engine.api import engine
+from lab.engine.api import HANDS_SECONDS, engine
 from lab.engine.belongings import residue, sweep
 from lab.engine.shield import Shield, forwarders, shield_of
 from lab.errors import ResidueError
@@ -92,7 +92,7 @@ async def standing(
     variables = _variables(system, run, mode, system.chosen_defects(defects))
     kept = False
     try:
-        with engine() as client:
+        with engine() as client, engine(HANDS_SECONDS) as quick:
             shield = shield_of(client, run, say) if shielded else None
             start = Start(
                 client, system, run, folder, plan(system, cohorts), variables, say, keep,
@@ -103,7 +103,7 @@ async def standing(
                 await to_thread.run_sync(_raised, shield, start)
             try:
                 lab = await to_thread.run_sync(
-                    hands, client, start.links, start.ids, run, start.layout
+                    hands, quick, start.links, start.ids, run, start.layout
                 )
                 yield Stack(
                     site=Site(endpoints.entrances, endpoints.observers, variables, mode),

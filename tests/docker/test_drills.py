@@ -20,12 +20,16 @@ from benchmarks.drills.ground import Ground, done, ground
 from benchmarks.drills.points import Point
 from faults.containers import Kill, MemoryLimit, Pause
 from faults.network import Latency, Partition
+from lab.engine.api import engine, labels
 from lab.engine.belongings import residue
+from lab.engine.cable import unplug
 from lab.engine.hostlock import try_lock
+from lab.engine.netns import SIDECAR
 from lab.errors import LabError
 from lab.fault import Fault
 from lab.journal import Injected
 from lab.proof import prove
+from lab.stack.plan import TOXIPROXY_IMAGE
 from lab.undo import unhealed
 from tests.docker.standing import SMALLEST
 
@@ -75,6 +79,23 @@ def test_heal_takes_a_fault_off_a_kept_stack_and_leaves_the_stack(on: Ground) ->
     code, output, errors = done(on.folder, "heal", on.run)
     assert (code, on.left()) == (0, ()), errors
     assert "healed latency on link redis" in output
+    assert sorted(residue(on.run)) == sorted(before)
+
+
+def test_heal_removes_a_dead_labs_sidecar_and_plugs_in_a_cable_that_no_journal_tells_of(
+    on: Ground,
+) -> None:
+    before = residue(on.run)
+    with engine() as client:
+        ids = {box.service: box.id for box in client.standing() if box.run == on.run}
+        (network,) = client.placed(ids["redis"]).addresses
+        unplug(client, ids["redis"], network)
+        marks = labels(on.run, str(on.journal), SIDECAR, kept=True)
+        client.client.create_container(TOXIPROXY_IMAGE, labels=marks)  # pyright: ignore[reportUnknownMemberType]
+        code, output, errors = done(on.folder, "heal", on.run)
+        assert (code, client.placed(ids["redis"]).addresses.keys()) == (0, {network}), errors
+    assert "pulled cable of service redis" in output
+    assert "a dead lab's sidecar" in output
     assert sorted(residue(on.run)) == sorted(before)
 
 

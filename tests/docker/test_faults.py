@@ -7,11 +7,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from faults.containers import CpuQuota, Kill, MemoryLimit, PidsLimit
+from faults.containers import CpuQuota, Kill, MemoryLimit, Pause, PidsLimit
 from lab import residue
 from lab.actions import Write
 from lab.errors import LabError
 from lab.fault import Fitted
+from lab.hands import AgentProcess
 from lab.stack.hands import hands
 from tests.conformance import Look, Subject, check_fault
 from tests.docker.standing import Held, fresh_run, held, two_sessions
@@ -90,6 +91,20 @@ def test_a_service_that_ignores_a_signal_runs_on_and_that_is_no_error(up: Held) 
     up.do(lambda: fault.inject(lab))
     up.do(lambda: fault.heal(lab))
     assert up.do(lambda: up.stack.containers.state("redis")) == before
+
+
+def test_the_processes_of_a_frozen_service_are_unknown_and_not_none(up: Held) -> None:
+    fault, containers = Pause("redis"), up.stack.containers
+    up.do(lambda: fault.inject(up.stack.lab))
+    try:
+        with pytest.raises(LabError, match="cannot be read"):
+            up.do(lambda: containers.process_table("redis"))
+        with pytest.raises(LabError, match="cannot be signalled"):
+            up.do(lambda: containers.kill_process(AgentProcess("redis", 1, 1), 0))
+    finally:
+        up.do(lambda: fault.heal(up.stack.lab))
+    up.do(lambda: containers.kill_process(AgentProcess("redis", 4_000_000, 1), 9))
+    assert up.do(lambda: containers.process_table("redis"))
 
 
 def test_the_system_serves_again_after_all_of_them(up: Held) -> None:

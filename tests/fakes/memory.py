@@ -121,7 +121,7 @@ class MemorySession:
 
     def abort(self) -> None:
         """See Session."""
-        if not self.system.does("forgets who broke off"):
+        if self.system.broken not in ("forgets who broke off", "tidies up at retire only"):
             self._gone()
 
     def _gone(self) -> None:
@@ -156,6 +156,8 @@ class MemoryDriver:
         if self.system.does("retires once only") and ids & self.retired:
             raise KeyError(*ids & self.retired)
         self.retired |= ids
+        if self.system.does("tidies up at retire only"):
+            self.system.sockets = [each for each in self.system.sockets if each not in ids]
         if not self.system.does("leaves rows"):
             rows = self.system.rows
             self.system.rows = {key: value for key, value in rows.items() if key[0] not in ids}

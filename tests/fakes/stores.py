@@ -28,7 +28,7 @@ class FakePostgres:
         """As the real one."""
         await self.hold(name, f"{setting} = {value}", "")
 
-    async def release(self, name: str) -> None:
+    async def release(self, name: str, settings: Mapping[str, str] = {}) -> None:
         """As the real one: what is not there is fine, also the server itself."""
         self.held.pop(name, None)
 

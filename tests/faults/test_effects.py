@@ -24,7 +24,7 @@ def window(latency_ms: float = 10.0, *, answered: int = 40, silent: int = 0) -> 
 
 
 SILENT = window(answered=1, silent=39)
-FEW_LOST = window(answered=36, silent=4)
+FEW_LOST = window(answered=35, silent=5)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +47,8 @@ FEW_LOST = window(answered=36, silent=4)
         (Slicer("redis", 10), window(10), window(10), False),
         (LimitData("redis", 1000), window(), FEW_LOST, True),
         (LimitData("redis", 1000), window(), window(), False),
+        (LimitData("redis", 1000), window(), window(answered=11, silent=1), False),
+        (LimitData("redis", 1000), window(answered=35, silent=5), FEW_LOST, False),
         (Timeout("redis", 100), window(), SILENT, True),
         (Timeout("redis", 100), window(), FEW_LOST, False),
         (ResetPeer("redis"), window(), SILENT, True),
@@ -56,8 +58,8 @@ FEW_LOST = window(answered=36, silent=4)
         (Kill("redis"), window(), window(), False),
         (Stop("redis"), window(), SILENT, True),
         (Pause("redis"), window(), SILENT, True),
-        (Restart("redis"), window(), FEW_LOST, True),
-        (Restart("redis"), window(), window(), False),
+        (Restart("redis"), window(), Window(1.0, (), {"redis.started_seconds": 0.3}), True),
+        (Restart("redis"), window(), FEW_LOST, False),
         (CpuQuota("redis", 0.1), window(10), window(40), True),
         (CpuQuota("redis", 0.1), window(10), window(11), False),
         (MemoryLimit("redis", 64), window(), SILENT, True),
@@ -71,9 +73,14 @@ def test_only_a_felt_fault_is_confirmed(
     assert fault.effect(before, during).bit is bit
 
 
-@pytest.mark.parametrize(("ticks", "bit"), [(512.0, True), (-512.0, True), (0.0, False)])
-def test_a_crash_is_confirmed_by_another_start_time(ticks: float, bit: bool) -> None:
-    during = Window(1.0, (), {"agent.target-0.started": ticks})
+@pytest.mark.parametrize(
+    ("ticks", "more", "bit"),
+    [(512.0, 0.0, True), (-512.0, -1.0, True), (0.0, 0.0, False), (512.0, 1.0, False)],
+)
+def test_a_crash_is_confirmed_by_another_start_time_where_one_ran_before(
+    ticks: float, more: float, bit: bool
+) -> None:
+    during = Window(1.0, (), {"agent.target-0.started": ticks, "agent.target-0.there": more})
     assert CrashAgent("target-0").effect(window(), during).bit is bit
 
 

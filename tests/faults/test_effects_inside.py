@@ -52,25 +52,31 @@ def window(target_ms: float = 10.0, lost: int = 0, **counters: float) -> Window:
     return Window(1.0, (*ops("a", target_ms, lost), *ops("b", 10.0)), named)
 
 
+def counted(fault: Fault, name: str) -> Window:
+    """A calm second in which this fault's own counter grew by seven."""
+    return Window(1.0, CALM.ops, {f"{mark(fault)}.{name}": 7.0})
+
+
 CALM = window()
 BITTEN = window(lost=30)
+SHARED = Window(1.0, (*ops("a", 10.0, 30), *ops("b", 10.0, 30)), {})
 
 
 @pytest.mark.parametrize(
     ("fault", "during", "bit"),
     [
-        (LockHold("a", "t"), window(postgres__waiting=1), True),
+        (LockHold("a", "t"), counted(LockHold("a", "t"), "waiting"), True),
         (LockHold("a", "t"), BITTEN, True),
         (LockHold("b", "t"), BITTEN, False),
         (LockHold("a", "t"), CALM, False),
-        (DdlQueue("t"), window(postgres__waiting=3), True),
+        (DdlQueue("t"), counted(DdlQueue("t"), "waiting"), True),
         (DdlQueue("t"), CALM, False),
         (Deadlock("a", "t", "u"), window(postgres__deadlocks=1), True),
         (Deadlock("a", "t", "u"), BITTEN, False),
-        (TerminateBackends("a"), window(postgres__sessions_killed=2), True),
+        (TerminateBackends("a"), counted(TerminateBackends("a"), "ended"), True),
         (TerminateBackends("a"), BITTEN, False),
-        (IdleInTransaction(), window(postgres__held_back=7), True),
-        (IdleInTransaction(), window(postgres__held_back=0), False),
+        (IdleInTransaction(), counted(IdleInTransaction(), "held_back"), True),
+        (IdleInTransaction(), counted(IdleInTransaction(2), "held_back"), False),
         (ConnectionExhaustion(), BITTEN, True),
         (ConnectionExhaustion(), CALM, False),
         (SlowQuery(), Window(1.0, ops("a", 50.0), {}), True),
@@ -82,8 +88,8 @@ BITTEN = window(lost=30)
         (ClientPause(100, 200), Window(1.0, ops("a", 50.0), {}), True),
         (Block(100, 200), Window(1.0, CALM.ops, {"redis.cmdstat_eval_ro.usec": 5e5}), False),
         (Block(100, 200), BITTEN, True),
-        (KillClients(), window(redis__total_connections_received=2), False),
-        (KillClients(), window(redis__total_connections_received=3), True),
+        (KillClients(), BITTEN, True),
+        (KillClients(), window(redis__total_connections_received=3), False),
         (Evict(8), window(redis__evicted_keys=1), True),
         (Evict(8), BITTEN, False),
         (RedisReadOnly(), window(redis__errorstat_NOREPLICAS__count=1), True),
@@ -97,12 +103,15 @@ BITTEN = window(lost=30)
         (Hang("llm"), window(lost=40), True),
         (HttpError("llm"), BITTEN, True),
         (HttpError("llm"), CALM, False),
-        (Flood("a", 10.0), window(flood__sent=10), True),
-        (Flood("a", 10.0), window(flood__sent=0), False),
-        (ReconnectStorm("a", 10.0), window(reconnect_storm__connected=1), True),
-        (ReconnectStorm("a", 10.0), window(reconnect_storm__refused=1), True),
+        (Flood("a", 10.0), counted(Flood("a", 10.0), "sent"), True),
+        (Flood("a", 10.0), counted(Flood("a", 10.0), "lost"), False),
+        (Flood("a", 10.0), counted(Flood("b", 10.0), "sent"), False),
+        (ReconnectStorm("a", 10.0), counted(ReconnectStorm("a", 10.0), "connected"), True),
+        (ReconnectStorm("a", 10.0), counted(ReconnectStorm("a", 10.0), "refused"), False),
         (TokenExpiry("a"), BITTEN, True),
         (TokenExpiry("b"), BITTEN, False),
+        (TokenExpiry("a"), SHARED, False),
+        (LockHold("a", "t"), SHARED, False),
     ],
     ids=lambda value: repr(value) if not isinstance(value, Window) else "",
 )

@@ -107,6 +107,28 @@ def test_a_fault_that_the_stack_has_nothing_for_is_refused_and_leaves_no_open_re
     assert unhealed(read(tmp_path)) == ()
 
 
+def test_a_hand_that_refuses_to_heal_what_was_in_place_is_an_error_and_the_record_stays_open(
+    tmp_path: Path,
+) -> None:
+    class Turning(FakeLinks):
+        """Links that go away while a fault is on them."""
+
+        async def enable(self, link: str, enabled: bool) -> None:
+            """Refused at the heal."""
+            if enabled:
+                raise UsageError("is not in the stack file", where=link)
+
+    async def scene() -> None:
+        lab = replace(fake_lab()[0], links=Turning())
+        with Journal(tmp_path) as journal:
+            async with applied(Down("redis"), lab, journal, epoch_ns=0):
+                pass
+
+    with pytest.raises(LabError, match=r"heal failed: .*not in the stack file"):
+        anyio.run(scene)
+    assert len(unhealed(read(tmp_path))) == 1
+
+
 def test_the_undo_record_is_written_before_the_act(tmp_path: Path) -> None:
     async def scene() -> None:
         lab, links, _ = fake_lab()

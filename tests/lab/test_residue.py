@@ -52,6 +52,29 @@ def test_hands_that_offer_a_census_are_asked_and_others_are_not() -> None:
     assert anyio.run(residue.of_hands, telling) == {"toxic": ("x",)}
 
 
+class Veiled(TellingLinks):
+    """Links that cannot be looked at while nothing is left to tell."""
+
+    async def residue(self) -> Census:
+        """Nothing to see at first; or ever."""
+        if len(self.told) != 1:
+            self.told = self.told[1:]
+            raise LabError("its processes cannot be read")
+        return await super().residue()
+
+
+def test_what_cannot_be_looked_at_yet_is_waited_for_and_is_never_calm(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lab, _, _ = fake_lab()
+    calm: Census = {}
+    soon = replace(lab, links=Veiled(told=[calm, calm, calm]))
+    assert anyio.run(residue.settled, soon, calm) == calm
+    monkeypatch.setattr(residue, "SETTLE_SECONDS", 0.2)
+    with pytest.raises(LabError, match="cannot be read"):
+        anyio.run(residue.settled, replace(lab, links=Veiled(told=[])), calm)
+
+
 def test_what_is_given_back_late_is_waited_for() -> None:
     lab, _, _ = fake_lab()
     links = TellingLinks(told=[{"toxic": ("x",)}, {"toxic": ("x",)}, {}])

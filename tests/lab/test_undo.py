@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import anyio
 import pytest
 
 from faults.network import Down, Latency
+from lab import mending
 from lab.errors import LabError
 from lab.fault import Fault, name_of, settings
 from lab.journal import Event, Healed, Injected, Injecting, Journal, read, trim
 from lab.undo import rebuilt, under_way, undo, unhealed
-from tests.fakes.stack import fake_lab
+from tests.fakes.stack import FakeContainers, FakeLinks, fake_lab, lab_of
 
 SLOW, GONE = Latency("redis", 50), Down("postgres")
 
@@ -82,6 +86,31 @@ def test_one_heal_that_fails_keeps_no_other_from_being_done(tmp_path: Path) -> N
         assert links.quiet
 
     anyio.run(story)
+
+
+def test_one_hand_that_refuses_ends_neither_the_healer_nor_the_heals_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    links = FakeLinks()
+    stack = SimpleNamespace(lab=lab_of(links, FakeContainers()))
+
+    @asynccontextmanager
+    async def attached(_: str) -> AsyncGenerator[SimpleNamespace]:
+        yield stack
+
+    monkeypatch.setattr(mending, "attached", attached)
+    monkeypatch.setattr(mending, "_without_sidecars", lambda _run: ())  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    monkeypatch.setattr(mending, "SETTLE_SECONDS", 0.01)
+    unknown = Injecting(fault="x on y", kind="no_such_kind", settings={}, at_ns=0)
+    nowhere = begun(Down("nowhere"))
+
+    async def story() -> tuple[str, ...]:
+        await SLOW.inject(stack.lab)
+        return await mending.heal_again("run", (unknown, nowhere, begun(SLOW)))
+
+    left = anyio.run(story)
+    assert [each.partition(":")[0] for each in left] == ["x on y", nowhere.fault]
+    assert links.quiet
 
 
 def test_a_line_that_a_kill_cut_short_goes_before_the_next_one(tmp_path: Path) -> None:

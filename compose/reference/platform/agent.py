@@ -22,7 +22,7 @@ from typing import NoReturn
 import tools
 from mind import Mind
 
-PACKET_MAX = 131072
+PACKET_MAX, TOO_LARGE = 131072, "too_large"
 LIMITS = (
     (resource.RLIMIT_FSIZE, 64 * tools.MEGABYTE),
     (resource.RLIMIT_NOFILE, 64),
@@ -90,13 +90,22 @@ def main(tenant: str, channel: Packets | Frames) -> None:
     while packet := channel.read():
         request = json.loads(packet)
         before_ns = time.process_time_ns()
+        reply: dict[str, object]
         try:
             limit_ms = 0 if "tool_without_timeout" in planted else request["limit_ms"]
             reply = in_time(mind, request, limit_ms / 1000)
         except FAILURES as error:
             reply = {"error": type(error).__name__}
         reply["id"], reply["cpu_ms"] = request["id"], (time.process_time_ns() - before_ns) / 1e6
-        channel.write(json.dumps(reply).encode())
+        channel.write(packed(reply))
+
+
+def packed(reply: dict[str, object]) -> bytes:
+    """A reply as one packet; one that does not fit says only that, and the message is refused."""
+    packet = json.dumps(reply, ensure_ascii=False).encode()
+    if len(packet) <= PACKET_MAX:
+        return packet
+    return json.dumps({key: reply[key] for key in ("id", "cpu_ms")} | {"error": TOO_LARGE}).encode()
 
 
 def in_time(mind: Mind, request: dict[str, object], seconds: float) -> dict[str, object]:

@@ -52,11 +52,18 @@ class AgentPort:
             line.hang_up()
 
     async def start(self, tenant: str) -> AgentLine:
-        """The tenant's line, from now on its owner's. One caller at a time for each tenant."""
+        """The tenant's line, from now on its owner's. One caller at a time for each tenant.
+
+        A caller that is cancelled as the line comes hangs it up: nobody else knows of it.
+        """
         while (line := self._lines.pop(tenant, None)) is None or not line.alive:
             wanted = self._wanted[tenant] = asyncio.get_running_loop().create_future()
             try:
                 return await wanted
+            except asyncio.CancelledError:
+                if not wanted.cancelled():
+                    wanted.result().hang_up()
+                raise
             finally:
                 self._wanted.pop(tenant, None)
         return line
@@ -64,7 +71,7 @@ class AgentPort:
     def admitted(self, line: AgentLine, hello: Hello) -> bool:
         """Take in a line that proves whose it is; it replaces an older one that waits."""
         proof = hmac.new(self.key.encode(), hello.tenant.encode(), "sha256").hexdigest()
-        if not hmac.compare_digest(proof, hello.secret):
+        if not hmac.compare_digest(proof.encode(), hello.secret.encode()):
             log.line("agent_refused", tenant=hello.tenant[:40])
             return False
         wanted = self._wanted.get(hello.tenant)

@@ -44,12 +44,18 @@ class AgentProcess(Conversation):
 
     @classmethod
     async def start(cls, tenant: str) -> Self:
-        """Start the process, in an empty folder; it has to be opened before it is asked."""
+        """Start the process, in an empty folder; it has to be opened before it is asked.
+
+        Raises OSError when the kernel has no process, memory or descriptor for it.
+        """
         await asyncio.to_thread(shutil.rmtree, f"/tmp/agent-{tenant}", ignore_errors=True)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         try:
             process = _spawned(tenant, theirs)
+        except OSError:
+            ours.close()
+            raise
         finally:
             theirs.close()
         return cls(tenant, process, ours)

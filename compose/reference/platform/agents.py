@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from .conversation import Conversation, Step
 from .defects import planted
-from .mind import Mind
+from .mind import CONTEXT_LENGTH, SAID_MAX, Mind
 from .owners import CHECK_SECONDS, Owners
 from .problems import Problem
 from .quotas import Quotas
@@ -26,7 +26,6 @@ BACK_OFF_FIRST_SECONDS, BACK_OFF_MAX_SECONDS, STABLE_SECONDS = 0.05, 5.0, 10.0
 START_SECONDS = 10.0
 GRACE_MS = 50
 """A step that is still at it this long after its deadline is interrupted inside the agent."""
-CONTEXT_LENGTH = 10
 IN_THE_AGENT = (
     "agent_files_left", "agent_memory_leak", "tool_child_left", "tool_without_timeout",
 )  # fmt: skip
@@ -47,7 +46,7 @@ class Agents(Protocol):
     async def step(self, tenant: str, request: Step, until: float) -> tuple[Step, float]:
         """One step, until loop time `until`, and the milliseconds of CPU it cost.
 
-        Raises Problem `agent_crashed`, `agent_unavailable`, `tool_failed`.
+        Raises Problem `agent_crashed`, `agent_unavailable`, `tool_failed`, `too_large`.
         """
         ...
 
@@ -127,8 +126,6 @@ class OwnAgents:
         except BaseException:
             await asyncio.shield(self.close(tenant))
             raise
-        if tenant not in self._watches:
-            self._watches[tenant] = asyncio.ensure_future(self._watched(tenant))
 
     async def close(self, tenant: str) -> None:
         """Stop it with the last."""
@@ -156,15 +153,17 @@ class OwnAgents:
         agent = await self._agent(tenant)
         left_ms = (until - asyncio.get_running_loop().time()) * 1000
         request = {**request, "limit_ms": max(left_ms, 0.0) + GRACE_MS}
+        if said := request.get("said", "")[:SAID_MAX]:
+            request["said"] = said
         if "tool" in request:
             reply, cost_ms = await agent.measured(request)
         else:
             reply, cost_ms = await agent.ask(request), 0.0
-        if said := request.get("said"):
+        if said:
             key = request.get("thread", "") if planted("agent_context_by_thread") else tenant
             self._said[key] = [*self._said.get(key, ()), said][-CONTEXT_LENGTH:]
-        if "error" in reply:
-            raise Problem("tool_failed")
+        if error := reply.get("error"):
+            raise Problem("too_large" if error == "too_large" else "tool_failed")
         return reply, cost_ms
 
     def counters(self) -> dict[str, Any]:
@@ -173,7 +172,11 @@ class OwnAgents:
         return {"agents": known, "start_ms": self.start_ms}
 
     async def _watched(self, tenant: str) -> None:
-        """Replace the agent whenever it dies, so that the next message finds one."""
+        """Replace the agent whenever it dies, so that the next message finds one.
+
+        An agent that is another replica's now starts here again, and takes the claim back, with the
+        tenant's next message; that start makes the next watch.
+        """
         while tenant in self._sockets:
             try:
                 agent = await self._agent(tenant)
@@ -181,6 +184,9 @@ class OwnAgents:
                 await asyncio.sleep(BACK_OFF_MAX_SECONDS)
                 continue
             if await self._taken_over(tenant, agent):
+                if self._agents.get(tenant) is not agent:  # that message was here already
+                    continue
+                del self._watches[tenant]
                 return
             if planted("crash_restarts_all") and self._agents.get(tenant) is agent:
                 others = [self._agents.pop(t) for t in list(self._agents) if t != tenant]
@@ -189,12 +195,13 @@ class OwnAgents:
     async def _taken_over(self, tenant: str, agent: Conversation) -> bool:
         """Wait until the agent has ended; True when that was because another replica claimed it.
 
-        Here it then starts again, and takes the claim back, with the tenant's next message.
+        That is no crash: its next start here is not put off.
         """
         while self._owners is not None and not agent.gone.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(agent.gone.wait(), CHECK_SECONDS)
             if not agent.gone.is_set() and await self._owners.lost(tenant):
+                self._pause.pop(tenant, None)
                 await agent.stop()
                 return True
         await agent.gone.wait()
@@ -215,6 +222,8 @@ class OwnAgents:
                 await agent.stop()
                 raise Problem("agent_unavailable")
             self._agents[tenant] = agent
+            if tenant not in self._watches:
+                self._watches[tenant] = asyncio.ensure_future(self._watched(tenant))
             return agent
 
     async def _paused(self, tenant: str) -> None:
@@ -241,7 +250,7 @@ class OwnAgents:
         except BaseException as error:
             if agent is not None:
                 await asyncio.shield(agent.stop())
-            if isinstance(error, TimeoutError | Problem):
+            if isinstance(error, OSError | Problem):  # no process, no memory; no answer in time
                 raise Problem("agent_unavailable") from None
             raise
         agent.start_ms = round((time.monotonic() - began) * 1000, 1)

@@ -30,6 +30,8 @@ from .tickets import LIFE_SECONDS, Tickets
 from .tokens import Account, Principal
 
 SESSIONS_BODY_BYTES = 1024 * 1024
+LATER_MAX = 1000
+"""Rows of the audit log that may wait to be written; what is more is in the log only."""
 
 
 class Credentials(msgspec.Struct, forbid_unknown_fields=True):
@@ -86,7 +88,7 @@ class AuthService:
             return JSONResponse({"error": "unknown_user"}, status_code=401)
         stored = passwords.NOBODY if user is None else user["password_hash"]
         right = not (user is None and planted("login_time_tells"))
-        right = right and passwords.matches(asked.password, stored)
+        right = right and await asyncio.to_thread(passwords.matches, asked.password, stored)
         active = user is not None and (user["is_active"] or planted("inactive_user_logs_in"))
         if user is None or not (right and active):
             metrics.logins.labels("refused").inc()
@@ -141,9 +143,10 @@ class AuthService:
     async def ticket(self, request: Request) -> JSONResponse:
         """A ticket for one socket."""
         token = tokens.bearer(request.headers.get("authorization"))
-        if not await self.accounts.is_open(tokens.verify(self.settings.jwt_key, token)):
+        who = tokens.verify(self.settings.jwt_key, token)
+        if not await self.accounts.is_open(who):
             raise Problem("unauthorised")
-        ticket = self.tickets.give(token)
+        ticket = self.tickets.give(token, (who.tenant, who.user))
         return JSONResponse({"ticket": ticket, "seconds": LIFE_SECONDS})
 
     async def redeem(self, request: Request) -> JSONResponse:
@@ -189,6 +192,11 @@ class AuthService:
         self._later(self.accounts.audit(tenant, user, event, detail))
 
     def _later(self, work: Coroutine[None, None, None]) -> None:
+        if len(self.later) >= LATER_MAX:
+            work.close()
+            log.line("audit_row_lost", reason="too many are waiting")
+            return
+
         async def noted() -> None:
             try:
                 await work
@@ -237,7 +245,7 @@ async def main(settings: config.Auth) -> None:
         user="auth", password=settings.auth_password, application="auth",
         connect_seconds=settings.connect_timeout_ms / 1000,
     )  # fmt: skip
-    pool = Pool(login, 1)
+    pool = Pool(login, 1, settings.pool_max)
     service = AuthService(settings, Accounts(pool, settings.pool_max))
     stopping = asyncio.Event()
 

@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 from starlette.routing import WebSocketRoute
 
-from . import api, config, defects, health, log, provisioning, quotas, serving
+from . import api, config, defects, health, log, provisioning, quotas, serving, upkeep
 from .admission import Admission
 from .agent_line import AgentPort
 from .agent_process import AgentProcess
@@ -64,7 +64,7 @@ async def _agents(
 
 async def main(settings: config.Backend) -> None:
     """Run the backend until it is told to stop."""
-    pool = Pool(login(settings, "app", settings.app_password), settings.pool_min)
+    pool = Pool(login(settings, "app", settings.app_password), settings.pool_min, settings.pool_max)
     admission = Admission(quotas.parsed(settings.tenant_quotas))
     gate = Gate(settings.pool_max, admission.pool_share)
     redis = RedisLink(
@@ -118,11 +118,11 @@ async def main(settings: config.Backend) -> None:
                 states, settings.lab_token, counters, admission,
             )  # fmt: skip
             servers.append(serving.server(provisioning.app(admin), 8001))
-        for_ever = (pool.keep_warm(), gateway.watch(), claims.keep(), relay.run())
-        upkeep = [asyncio.ensure_future(work) for work in for_ever]
+        for_ever = (pool.keep_warm, gateway.watch, claims.keep, relay.run)
+        tasks = [asyncio.ensure_future(upkeep.for_ever(w.__qualname__, w)) for w in for_ever]
         await serving.serve(*servers, drain=gateway.drain)
         await claims.settled()
-        for task in upkeep:
+        for task in tasks:
             task.cancel()
         await auth.settled()
         redis.close()

@@ -1,7 +1,7 @@
 """A light circuit breaker: after failures in a row say no at once, and probe for the way back.
 
-Source of the idea: Nygard, "Release It!", 2007. Probes overlap, so that one that hangs in a
-black hole does not delay noticing that the next one gets through.
+Source of the idea: Nygard, "Release It!", 2007. There is one probe at a time, and each has an end:
+what hangs in a black hole must not pile up there.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from .problems import Problem
 
 THRESHOLD = 3
 PROBE_EVERY_SECONDS, DOUBT_SECONDS = 0.25, 1.0
+PROBE_SECONDS = 3.0
+"""Longer than any probe's own limits, by which it tidies up behind itself."""
 
 
 class Breaker:
@@ -59,28 +61,24 @@ class Breaker:
 
     async def _doubted(self) -> None:
         try:
-            async with asyncio.timeout(DOUBT_SECONDS):
-                await self._probe()
-        except Exception:  # noqa: BLE001 - whatever a probe raises says that it is not usable
-            self._failures = THRESHOLD
-            self.failed()
+            if not await self._gets_through(DOUBT_SECONDS):
+                self._failures = THRESHOLD
+                self.failed()
         finally:
             self._doubt = None
 
-    async def _until_back(self) -> None:
-        probes: set[asyncio.Task[object]] = set()
+    async def _gets_through(self, seconds: float) -> bool:
         try:
-            while True:
-                probes.add(asyncio.ensure_future(self._probe()))
-                done, probes = await asyncio.wait(
-                    probes, timeout=PROBE_EVERY_SECONDS, return_when=asyncio.FIRST_COMPLETED
-                )
-                if any(probe.exception() is None for probe in done):
-                    break
-                if done:
-                    await asyncio.sleep(PROBE_EVERY_SECONDS)
+            async with asyncio.timeout(seconds):
+                await self._probe()
+        except Exception:  # noqa: BLE001 - whatever a probe raises says that it is not usable
+            return False
+        return True
+
+    async def _until_back(self) -> None:
+        try:
+            while not await self._gets_through(PROBE_SECONDS):  # noqa: ASYNC110 - only asking tells
+                await asyncio.sleep(PROBE_EVERY_SECONDS)
         finally:
-            for probe in probes:
-                probe.cancel()
             self._failures = 0
             self._task = None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from . import log
+from . import log, upkeep
 from .defects import planted
 from .memory import State
 from .messages import Claim
@@ -87,7 +87,7 @@ class Claims:
         self._holders.setdefault(tenant, set()).add(holder)
 
     def uncertain(self, holder: str) -> None:
-        """A claim of the session was cancelled, and its COMMIT may yet come through."""
+        """Nobody knows what became of a claim of the session: its COMMIT may yet come through."""
         self._uncertain.add(holder)
 
     def release_later(self, tenant: str, holder: str) -> None:
@@ -107,16 +107,19 @@ class Claims:
         """Renew the leases of open sessions, for ever."""
         while True:
             await asyncio.sleep(self.lease_seconds / 3)
-            for tenant, holders in list(self._holders.items()):
-                try:
-                    await self._run(tenant, RENEW, list(holders), self.lease_seconds)
-                except (Problem, asyncpg.PostgresError, TimeoutError) as error:
-                    log.line("lease_not_renewed", tenant=tenant, error=str(error))
+            await upkeep.each(list(self._holders), self._renewed)
 
     async def settled(self) -> None:
         """Wait for what is being given back; the lease ends what takes longer."""
         if self._releases:
             await asyncio.wait(self._releases, timeout=TRY_SECONDS)
+
+    async def _renewed(self, tenant: str) -> None:
+        try:
+            holders = list(self._holders.get(tenant, ()))
+            await self._run(tenant, RENEW, holders, self.lease_seconds)
+        except (Problem, asyncpg.PostgresError, TimeoutError) as error:
+            log.line("lease_not_renewed", tenant=tenant, error=type(error).__name__)
 
     async def _released(self, tenant: str, holders: list[str]) -> None:
         until = time.monotonic() + self.lease_seconds
@@ -161,4 +164,8 @@ async def claim(turn: Turn, action: Claim, state: State) -> str:
         return await once(turn, effect, "resource_exhausted")
     except asyncio.CancelledError:
         claims.uncertain(turn.holder)
+        raise
+    except Problem as problem:
+        if not problem.definite:
+            claims.uncertain(turn.holder)
         raise

@@ -17,7 +17,7 @@ from .auth_client import Session
 from .config import Backend
 from .defects import planted
 from .messages import Renew, UserMessage, Work, error, message_id_of, parse, renewed
-from .problems import BINARY, EXPIRED, Problem
+from .problems import BINARY, CODES, EXPIRED, Problem
 from .tokens import LEEWAY_SECONDS, Principal, TokenError, verify
 from .turn import Turn
 
@@ -46,6 +46,7 @@ class Connection:
     open: bool = False  # from the upgrade to the first word of an end
     paused_at: float = 0.0
     expiry: asyncio.TimerHandle | None = None
+    place: int = 0  # which of the tenant's sockets it was when it was counted, from 1
     thread: str = ""  # planted only
     named: str = ""  # planted only: X-Tenant-Id
 
@@ -90,7 +91,7 @@ class Connection:
         gateway, now = self.gateway, loop.time()
         if gateway.draining:
             return error(message_id_of(text), Problem("draining", retry_after_ms=DRAIN_RETRY_MS))
-        if problem := gateway.rooms.admission.arrive(tally, now, len(text)):
+        if problem := gateway.rooms.admission.arrive(tally, now, _size_bytes(text)):
             metrics.refused.inc()
             return error(message_id_of(text), problem)
         try:
@@ -143,7 +144,7 @@ class Connection:
         try:
             text = await self._answer(message, tally, began)
             if not planted("network_unmetered"):
-                gateway.rooms.admission.charge(tally, "network", len(text) / 1000)
+                gateway.rooms.admission.charge(tally, "network", _size_bytes(text) / 1000)
             where = self
             if planted("answers_by_message_id"):
                 where = gateway.asked.get(message.metadata.message_id, self)
@@ -160,7 +161,8 @@ class Connection:
         rooms, loop = self.gateway.rooms, asyncio.get_running_loop()
         until = began + _deadline_seconds(self.gateway.settings, message)
         tenant, user = self._speaker(message)
-        turn = Turn(rooms, tenant, user, self.who.session, tally, message, until)
+        holder = self.gateway.holder(self.who.session)
+        turn = Turn(rooms, tenant, user, holder, tally, message, until)
         try:
             async with asyncio.timeout_at(until):
                 await self._own(message, until)
@@ -172,7 +174,7 @@ class Connection:
             problem.definite = problem.definite or not turn.writing
         except asyncpg.DataError:  # such as a NUL, which no text of Postgres can hold
             problem = Problem("bad_message")
-        except (asyncpg.PostgresError, LookupError, ValueError, TypeError) as bug:
+        except Exception as bug:  # noqa: BLE001 - whatever it is, the client is told that much
             log.line("message_failed", error=type(bug).__name__, tenant=self.who.tenant)
             problem = Problem("internal", definite=not turn.writing)
         else:
@@ -181,7 +183,7 @@ class Connection:
             if planted("metrics_name_tenants"):
                 metrics.by_tenant.labels(tenant).inc()
             return text
-        metrics.failed.labels(problem.code).inc()
+        metrics.failed.labels(problem.code if problem.code in CODES else "internal").inc()
         return error(message.metadata.message_id, problem)
 
     def _speaker(self, message: UserMessage) -> tuple[str, str]:
@@ -231,6 +233,11 @@ class Connection:
         task = asyncio.get_running_loop().create_task(self.end(EXPIRED))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+
+
+def _size_bytes(text: str) -> int:
+    """Its size in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
 
 
 def _unaffordable(

@@ -30,20 +30,15 @@ class Conversation:
 
     async def open(self, opening: Step) -> None:
         """Tell the agent what it may use, and wait until it is ready. Raises Problem."""
-        ready = self._expect(0)
-        self._send(_encode(opening))
-        await ready
+        await self._answered(0, opening)
 
     async def ask(self, request: Step) -> Step:
-        """Send a request and wait for its reply. Raises Problem `agent_crashed` when it dies."""
+        """Send a request and wait for its reply.
+
+        Raises Problem `agent_crashed` when it dies, `too_large` for what no packet has room for.
+        """
         self._last_id += 1
-        number = self._last_id
-        waiter = self._expect(number)
-        try:
-            self._send(_encode({**request, "id": number}))
-            return await waiter
-        finally:
-            self._waiters.pop(number, None)
+        return await self._answered(self._last_id, {**request, "id": self._last_id})
 
     async def measured(self, request: Step) -> tuple[Step, float]:
         """As `ask`, with the milliseconds of CPU that it cost, children left out.
@@ -68,10 +63,16 @@ class Conversation:
     def _hang_up(self) -> None:
         raise NotImplementedError
 
-    def _expect(self, number: int) -> asyncio.Future[Step]:
-        waiter: asyncio.Future[Step] = asyncio.get_running_loop().create_future()
-        self._waiters[number] = waiter
-        return waiter
+    async def _answered(self, number: int, request: Step) -> Step:
+        packet = _encode(request)
+        if len(packet) > PACKET_MAX:
+            raise Problem("too_large")
+        waiter = self._waiters[number] = asyncio.get_running_loop().create_future()
+        try:
+            self._send(packet)
+            return await waiter
+        finally:
+            self._waiters.pop(number, None)
 
     def _heard(self, packet: bytes) -> None:
         """Hand a reply to whoever waits for it; one that nobody waits for any more is dropped."""

@@ -97,6 +97,10 @@ class Gateway:
             await asyncio.wait(self.in_flight, timeout=self.settings.drain_seconds)
         await self._end((c for some in self.connections.values() for c in some), GOING)
 
+    def holder(self, session: str) -> str:
+        """As whom the session holds claims: a replica renews and gives back those made by it."""
+        return f"{session}@{self.settings.replica}" if self.settings.replica else session
+
     def others(self, thread: str) -> list[Connection]:
         """Planted only: everybody whose last message was in a thread of this name."""
         return [c for some in self.connections.values() for c in some if c.thread == thread]
@@ -108,11 +112,11 @@ class Gateway:
         full = count >= limit and not planted("sockets_unlimited")
         if full or sum(self.sockets.values()) >= self.settings.sockets_max:
             if (who.tenant, who.session) not in self.connections:
-                self.auth.close_later(token)  # a session that got no socket is of no use
+                self._session_over(token)  # a session that got no socket is of no use
             raise Problem("too_many_sockets" if full else "platform_full", retry_after_ms=RETRY_MS)
         self.sockets[who.tenant] = count + 1
         session = (who.tenant, who.session)
-        connection = Connection(self, session, who, token, receive, send)
+        connection = Connection(self, session, who, token, receive, send, place=count + 1)
         self.connections.setdefault(session, set()).add(connection)
         return connection
 
@@ -123,6 +127,9 @@ class Gateway:
             raise TokenError("session closed")
         now = asyncio.get_running_loop().time()
         await quota_store.refresh(rooms.admission, rooms.database, tenant, now)
+        limit = rooms.admission.quotas(tenant).sockets  # its own, which the first count lacked
+        if connection.place > limit and not planted("sockets_unlimited"):
+            raise Problem("too_many_sockets", retry_after_ms=RETRY_MS)
         await rooms.agents.open(tenant)
 
     def _gone(self, connection: Connection) -> None:
@@ -135,8 +142,14 @@ class Gateway:
         mates.discard(connection)
         if not mates:
             del self.connections[connection.session]
-            self.rooms.claims.release_later(tenant, session)
-            self.auth.close_later(connection.token)
+            self.rooms.claims.release_later(tenant, self.holder(session))
+            self._session_over(connection.token)
+
+    def _session_over(self, token: str) -> None:
+        """End a session without sockets. Where there are replicas another one may have some: there
+        a session ends when it is logged out, or with its token."""
+        if not self.settings.replica:
+            self.auth.close_later(token)
 
     async def _end(self, connections: Iterable[Connection], code: int) -> None:
         """Close these sockets; one that does not take the close frame is not waited for."""

@@ -16,6 +16,7 @@ from .problems import Problem
 
 RETRY_AFTER_MS = 250
 NO_RETRY_PAUSE_SECONDS = 0.005
+ANSWER_MAX_BYTES = 256 * 1024
 
 
 class LlmClient:
@@ -82,6 +83,8 @@ class LlmClient:
                     raise Problem(_code(last), retry_after_ms=RETRY_AFTER_MS)
                 async for chunk in response.content.iter_any():
                     heard += chunk
+                    if len(heard) > ANSWER_MAX_BYTES:
+                        raise Problem("llm_unavailable")
         except TimeoutError:
             self.breaker.suspect()  # one tenant's slow answer must not open it for all
             raise Problem("deadline") from None

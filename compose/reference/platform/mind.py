@@ -22,8 +22,8 @@ class Mind:
     def step(self, request: dict[str, object]) -> dict[str, object]:
         """The reply to a request.
 
-        text: the model's words; value: what the database had to say; tool and amount_ms: work to
-        do; said: the tenant's own words, which the next answer refers to.
+        text: the model's words; tool and amount_ms: work to do; said: the tenant's own words, which
+        the next answer refers to. What the database had to say does not come here: it may be large.
         """
         text, tool = str(request["text"]), request.get("tool")
         written_before = self._bench.written_bytes
@@ -36,4 +36,4 @@ class Mind:
             self._context.append(str(said)[:SAID_MAX])
             del self._context[:-CONTEXT_LENGTH]
         written_kb = (self._bench.written_bytes - written_before) / 1000
-        return {"text": text, "value": request.get("value"), "disk_kb": written_kb}
+        return {"text": text, "disk_kb": written_kb}

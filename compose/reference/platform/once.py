@@ -99,9 +99,10 @@ async def _tried(turn: Turn, effect: Effect, refusal: str, key: str) -> str:
 
 
 def digest_of(turn: Turn) -> bytes:
-    """What tells a repeated message from another one with the same id; 16 bytes."""
+    """What tells a repeated message from another (or another user's) of the same id; 16 bytes."""
     message = turn.message
-    asked = msgspec.json.encode((message.metadata.action, message.content, message.thread_id))
+    said = (message.metadata.action, message.content, message.thread_id)
+    asked = msgspec.json.encode((turn.user, *said))
     return hashlib.blake2b(asked, digest_size=16).digest()
 
 

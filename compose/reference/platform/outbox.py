@@ -12,6 +12,7 @@ import asyncio
 
 import asyncpg
 
+from . import upkeep
 from .defects import planted
 from .pool import PlainConnection
 from .problems import Problem
@@ -69,11 +70,16 @@ class Relay:
             await asyncio.sleep(PAUSE_SECONDS)  # many events share a round
             tenants, self._tenants = self._tenants, set()
             self._woken.clear()
-            for tenant in tenants:
-                try:
-                    await self._drained(tenant)
-                except (Problem, asyncpg.PostgresError, TimeoutError):
-                    self.wake(tenant)  # the events are still there
+            await upkeep.each(tenants, self._relayed)
+
+    async def _relayed(self, tenant: str) -> None:
+        try:
+            await self._drained(tenant)
+        except (Problem, asyncpg.PostgresError, TimeoutError):
+            self.wake(tenant)  # the events are still there
+        except Exception:
+            self.wake(tenant)
+            raise
 
     async def _drained(self, tenant: str) -> None:
         until = asyncio.get_running_loop().time() + TRY_SECONDS

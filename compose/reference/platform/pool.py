@@ -70,10 +70,10 @@ async def connect(login: Login) -> PlainConnection:
 
 
 class Pool:
-    """`size_min` connections kept warm; whoever calls `take` bounds how many there are."""
+    """Keeps `size_min` connections warm, `size_max` at most; who calls `take` bounds the rest."""
 
-    def __init__(self, login: Login, size_min: int) -> None:
-        self._login, self._size_min = login, size_min
+    def __init__(self, login: Login, size_min: int, size_max: int) -> None:
+        self._login, self._size_min, self._size_max = login, size_min, size_max
         self._idle: list[PlainConnection] = []
         self._taken = 0
         self.breaker = Breaker("postgres", self.probe)
@@ -86,7 +86,9 @@ class Pool:
                 made = await asyncio.gather(
                     *(connect(self._login) for _ in missing), return_exceptions=True
                 )
-                self._idle += [c for c in made if isinstance(c, PlainConnection)]
+                for connection in made:
+                    if isinstance(connection, PlainConnection):
+                        self._keep(connection)
             await asyncio.sleep(KEEP_WARM_SECONDS)
 
     async def take(self) -> PlainConnection:
@@ -108,25 +110,30 @@ class Pool:
         self._taken -= 1
         if healthy and not connection.is_closed() and not connection.is_in_transaction():
             self.breaker.succeeded()
-            self._idle.append(connection)
+            self._keep(connection)
         else:
             connection.terminate()
 
     async def probe(self) -> None:
-        """Prove that the server answers, on an idle connection or a new one, which is then kept."""
+        """Prove that the server answers, on an idle connection or a new one; then keep it."""
         self._taken += 1
         connection: PlainConnection | None = None
         try:
             connection = self._alive() or await connect(self._login)
             await connection.execute("SELECT 1", timeout=self._login.connect_seconds)
         except BaseException:
+            self._taken -= 1
             if connection is not None:
                 connection.terminate()
             raise
-        else:
+        self._taken -= 1
+        self._keep(connection)
+
+    def _keep(self, connection: PlainConnection) -> None:
+        if len(self._idle) + self._taken < self._size_max:
             self._idle.append(connection)
-        finally:
-            self._taken -= 1
+        else:
+            connection.terminate()
 
     def _alive(self) -> PlainConnection | None:
         while self._idle:

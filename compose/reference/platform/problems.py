@@ -73,7 +73,7 @@ CODES = {
     "platform_full": Meaning("the platform has as many sockets as it can serve", True, 503),
     # HTTP
     "bad_request": Meaning("the body is not of the documented form"),
-    "too_large": Meaning("the body is larger than allowed", True, 413),
+    "too_large": Meaning("the body, or what the agent has to read or say, is too large", True, 413),
     "wrong_credentials": Meaning("no active user has this address and password", True, 401),
     "forbidden": Meaning("for the operator only", True, 403),
     "exists_already": Meaning("one of these tenants or addresses exists", True, 409),

@@ -112,12 +112,14 @@ class Provisioning:
         async with asyncio.timeout(20):
             connection = await connect(self.login)
             try:
-                users = await self._deleted(connection, ids)
+                async with connection.transaction():  # a key that stays brings the rows back
+                    users = await self._deleted(connection, ids)
+                    await self._forget(users)
             finally:
                 connection.terminate()
-            for tenant, user in users:
-                await self.states.forget(tenant, user)
-                self.admission.forget(tenant)
+            await self._forget(users)  # what was on its way into Redis meanwhile
+        for tenant in ids:
+            self.admission.forget(tenant)
         return JSONResponse({"retired": len(ids)})
 
     async def change(self, request: Request) -> JSONResponse:
@@ -151,16 +153,19 @@ class Provisioning:
         self._guard(request)
         return JSONResponse(self.counters())
 
+    async def _forget(self, users: list[tuple[str, str]]) -> None:
+        for tenant, user in users:
+            await self.states.forget(tenant, user)
+
     async def _deleted(self, connection: PlainConnection, ids: list[str]) -> list[tuple[str, str]]:
-        async with connection.transaction():
-            rows = await connection.fetch(USERS, ids)
-            if planted("cleanup_by_prefix"):
-                rows = await connection.fetch(USERS_BY_PREFIX, [f"{tenant}%" for tenant in ids])
-            if planted("cleanup_without_tenant"):
-                names = [row["id"] for row in rows]
-                await connection.execute("DELETE FROM messages WHERE user_id = ANY($1)", names)
-            for table in TABLES:
-                await connection.execute(f"DELETE FROM {table} WHERE tenant_id = ANY($1)", ids)
+        rows = await connection.fetch(USERS, ids)
+        if planted("cleanup_by_prefix"):
+            rows = await connection.fetch(USERS_BY_PREFIX, [f"{tenant}%" for tenant in ids])
+        if planted("cleanup_without_tenant"):
+            names = [row["id"] for row in rows]
+            await connection.execute("DELETE FROM messages WHERE user_id = ANY($1)", names)
+        for table in TABLES:
+            await connection.execute(f"DELETE FROM {table} WHERE tenant_id = ANY($1)", ids)
         return [(row["tenant_id"], row["id"]) for row in rows]
 
     def _guard(self, request: Request) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import asyncpg
 import msgspec
 
 from . import log
@@ -20,10 +23,14 @@ async def refresh(admission: Admission, database: Database, tenant: str, now: fl
     When Postgres does not answer, what is known stays, or else the defaults: never no limits.
     """
     try:
-        async with database.tenant_tx(tenant, now + REFRESH_SECONDS) as tx:
+        async with (
+            asyncio.timeout_at(now + REFRESH_SECONDS),  # the wait for a connection included
+            database.tenant_tx(tenant, now + REFRESH_SECONDS) as tx,
+        ):
             kept = await tx.fetchval(OWN, tenant)
-    except Problem as problem:
-        log.line("quotas_not_refreshed", tenant=tenant, reason=problem.code)
+    except (Problem, asyncpg.PostgresError, TimeoutError) as error:
+        reason = error.code if isinstance(error, Problem) else type(error).__name__
+        log.line("quotas_not_refreshed", tenant=tenant, reason=reason)
         return
     try:
         admission.set_quotas(tenant, changed(admission.default, (kept or "{}").encode()), now)

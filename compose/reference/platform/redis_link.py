@@ -12,6 +12,7 @@ from collections import deque
 
 import hiredis
 
+from . import log
 from .breaker import Breaker
 from .defects import planted
 from .problems import Problem
@@ -87,7 +88,8 @@ class RedisLink:
     async def call(self, *words: str | bytes | int, until: float = math.inf) -> Reply:
         """One command, never repeated, with a reply by loop time `until` at the latest.
 
-        Raises Problem `redis_unavailable`, ReplyError as it is.
+        Raises Problem `redis_unavailable`, also where Redis says that it will not
+        (OOM, READONLY, NOREPLICAS, NOPERM, LOADING); ReplyError for a script it does not know.
         """
         self.breaker.check()
         sent = False
@@ -98,6 +100,11 @@ class RedisLink:
         except OSError as error:  # TimeoutError and all connection errors are OSErrors
             self.breaker.failed()
             raise Problem("redis_unavailable", definite=not sent) from error
+        except hiredis.ReplyError as error:  # the connection is good: nothing for the breaker
+            if str(error).startswith("NOSCRIPT"):
+                raise
+            log.line("redis_refused", reason=str(error).partition(" ")[0])
+            raise Problem("redis_unavailable") from error
         self.breaker.succeeded()
         return reply
 
@@ -114,7 +121,7 @@ class RedisLink:
         return await self.call(*words, until=until)
 
     async def probe(self) -> None:
-        """Raises OSError unless Redis answers."""
+        """Raises OSError or ReplyError unless Redis answers, and well."""
         await self._replied(await self._connected(), math.inf, "PING")
 
     def close(self) -> None:
@@ -144,6 +151,13 @@ class RedisLink:
             async with asyncio.timeout(self._connect_seconds):
                 loop = asyncio.get_running_loop()
                 _, wire = await loop.create_connection(_Wire, self._host, self._port)
-                await wire.send("AUTH", "app", self._password)
+                try:
+                    await wire.send("AUTH", "app", self._password)
+                except hiredis.ReplyError as error:
+                    wire.abort()
+                    raise ConnectionRefusedError("redis refused the login") from error
+                except BaseException:
+                    wire.abort()
+                    raise
             self._wire = wire
             return wire

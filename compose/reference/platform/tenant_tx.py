@@ -16,6 +16,7 @@ from .pool import LOST, PlainConnection, Pool
 from .problems import Problem
 
 _ID = re.compile(r"[a-z0-9-]{1,40}")
+FORGETFUL = ("connection_leak", "idle_after_cancel")
 LIGHT_MS = 5.0
 """Work below this is ordinary; when it hangs, the connection is to blame."""
 
@@ -25,7 +26,8 @@ class Database:
 
     def __init__(self, pool: Pool, gate: Gate, store_seconds: float) -> None:
         self._pool, self._gate, self._store_seconds = pool, gate, store_seconds
-        self._forgotten: list[object] = []  # only planted defects put anything in here
+        self._forgotten: list[PlainConnection] = []  # only planted defects put anything in here
+        self._late: set[asyncio.Future[None]] = set()  # nor in here
 
     @asynccontextmanager
     async def tenant_tx(
@@ -39,10 +41,12 @@ class Database:
         """
         loop = asyncio.get_running_loop()
         asked = loop.time()
+        if self._forgotten and not any(map(planted, FORGETFUL)):
+            self._give_back()
         async with self._gate.slot(tenant, cost_ms):
             connection = await self._pool.take()
             metrics.pool_wait.observe(loop.time() - asked)
-            healthy = committing = keeps = False
+            healthy = committing = keeps = late = False
             try:
                 limit = min(until, loop.time() + self._store_seconds + 8 * cost_ms / 1000)
                 async with asyncio.timeout_at(limit):
@@ -51,8 +55,8 @@ class Database:
                     yield connection
                     committing = True
                     if writes and planted("ack_before_commit"):
-                        keeps = True
-                        self._forgotten.append(asyncio.ensure_future(self._committed(connection)))
+                        late = True
+                        self._commit_later(connection)
                         return
                     await connection.execute("COMMIT")
                 healthy = True
@@ -71,7 +75,7 @@ class Database:
             finally:
                 if keeps:
                     self._forgotten.append(connection)
-                else:
+                elif not late:
                     self._pool.give(connection, healthy=healthy)
 
     async def _rolled_back(self, connection: PlainConnection) -> bool:
@@ -80,6 +84,17 @@ class Database:
         except (*LOST, asyncpg.PostgresError):
             return False
         return True
+
+    def _commit_later(self, connection: PlainConnection) -> None:
+        """Planted: nobody waits for it."""
+        task = asyncio.ensure_future(self._committed(connection))
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
+
+    def _give_back(self) -> None:
+        """What defects have kept, once none of them is planted any more."""
+        while self._forgotten:
+            self._pool.give(self._forgotten.pop(), healthy=True)
 
     async def _committed(self, connection: PlainConnection) -> None:
         """Planted: the answer is on its way already."""

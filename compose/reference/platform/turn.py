@@ -115,7 +115,7 @@ class Turn:
         found = await kind.found(self, action, state) if kind.found else None
         prompt = self._prompt(action)
         text = await self.rooms.llm.complete(self.tenant, prompt, self.until, self._paid)
-        reply, value = await self._thought(action, text, found)
+        reply, value = await self._thought(action, text), found
         if kind.done:
             self.writing = True
             value = await kind.done(self, action, state)
@@ -130,18 +130,14 @@ class Turn:
     def _prompt(self, action: Action) -> str:
         return f"{type(action).__name__.lower()} {self.message.content}"
 
-    async def _thought(
-        self, action: Action, text: str, found: str | None
-    ) -> tuple[str, str | None]:
+    async def _thought(self, action: Action, text: str) -> str:
         """The agent's step: one round trip, with a tool when the action asks for one."""
         agents = self.rooms.agents
         if not isinstance(action, Work) or action.work == "query":
-            request = {
-                "text": text, "value": found,
-                "said": self.message.content, "thread": self.message.thread_id,
-            }  # fmt: skip
+            said, thread = self.message.content, self.message.thread_id
+            request = {"text": text, "said": said, "thread": thread}
             reply, _ = await agents.step(self.tenant, request, self.until)
-            return reply["text"], reply["value"]
+            return reply["text"]
         admission, cost_ms = self.rooms.admission, 0.0
         admission.begin(self.tally, "cpu", action.amount_ms, time.monotonic())
         request = {"text": text, "tool": action.work, "amount_ms": action.amount_ms}
@@ -156,7 +152,7 @@ class Turn:
             raise
         finally:
             admission.settle(self.tally, "cpu", action.amount_ms, cost_ms)
-        return reply["text"], reply["value"]
+        return reply["text"]
 
 
 def _cache_key(action: Read | List) -> tuple[str, ...]:

@@ -83,7 +83,11 @@ class TenantClients:
     async def begin(self, name: str, manner: Manner) -> None:
         """See `Clients`."""
         tenant = self._known(manner.tenant)
-        check(self._build(self._site).actions, manner)
+        driver = self._build(self._site)
+        try:
+            check(driver.actions, manner)
+        finally:
+            await driver.close()
         await self.end(name)
         going = self._going[name] = _Going(counts=self._counted(name))
         self._tasks.start_soon(self._run, going, tenant, manner)

@@ -14,7 +14,7 @@ from signal import SIGKILL
 from anyio import create_task_group, fail_after, to_thread
 
 from lab.engine.api import Engine
-from lab.errors import LabError
+from lab.errors import LabError, one_line
 from lab.hands.containers import AgentProcess, Limits, Resource, ServiceState
 from lab.stack.schema import AgentsBlock
 
@@ -29,9 +29,12 @@ _KILL = """
 read -r stat < /proc/$1/stat || exit 0
 set -- "$1" "$2" "$3" ${stat##*) }
 [ "$3" = "${23}" ] || exit 0
-kill -"$2" "$1"
+kill -"$2" "$1" || ! [ -e "/proc/$1" ]
 """
 """pid, signal, start ticks: field 22 of proc(5) stat is the 20th after the parenthesis."""
+
+_GREP_DID = (0, 1, 2)
+"""grep(1)'s own statuses; 2 when a process ended before its file was read."""
 
 _LABS_OWN = re.compile(r"lab:|crosstalk-")
 """How the argument begins that a fault's process inside a container is known by."""
@@ -83,25 +86,39 @@ class RunContainers:
                 if tenant and row.state != "Z":
                     found.append((tenant, AgentProcess(name, row.pid, row.started)))
 
-        async with create_task_group() as looks:
-            for name in self._ids:
-                if name.partition(".")[0] in services:
-                    looks.start_soon(look, name, self._agents.argv)
+        with one_line():
+            async with create_task_group() as looks:
+                for name in self._ids:
+                    if name.partition(".")[0] in services:
+                        looks.start_soon(look, name, self._agents.argv)
         agents: dict[str, AgentProcess] = {}
         for tenant, agent in sorted(found, key=lambda each: each[1].started):
             agents.setdefault(tenant, agent)
         return agents
 
     async def process_table(self, service: str) -> tuple[Process, ...]:
-        """Every process in the service's container, zombies too, but not the one that looks."""
-        output = await self._run(service, "sh", "-c", _TABLE)
+        """Every process in the service's container, zombies too, but not the one that looks.
+
+        None in a service that does not run. Raises LabError when they cannot be read: in one that
+        is frozen, or where the kernel lets no process be added. No table is not an empty one.
+        """
+        status, output = await self._run(service, "sh", "-c", _TABLE)
         rows = parse_table(output)
+        if status not in _GREP_DID or not any(row.pid == 1 for row in rows):
+            if await self.running(service):
+                raise LabError("its processes cannot be read", where=f"service {service}")
+            return ()
         return tuple(row for row in rows if row.args[:2] != ("grep", "-azH"))
 
     async def kill_process(self, process: AgentProcess, signal: int) -> None:
-        """Signal exactly this process; one that is gone, or whose pid is another's now, is left."""
+        """Signal exactly this process; one that is gone, or whose pid is another's now, is left.
+
+        Raises LabError when it could not be signalled in a service that runs.
+        """
         words = (str(process.pid), str(int(signal)), str(process.started))
-        await self._run(process.service, "sh", "-c", _KILL, "sh", *words)
+        status, _ = await self._run(process.service, "sh", "-c", _KILL, "sh", *words)
+        took = status == 0 or not await self.running(process.service)
+        _took(took, process.service, f"its process {process.pid} cannot be signalled")
 
     async def kill(self, service: str, signal: int) -> None:
         """Signal a service's main process; one that is not running is fine.
@@ -172,9 +189,10 @@ class RunContainers:
                 marks = (arg for row in rows for arg in row.args if _LABS_OWN.match(arg))
                 found.extend(f"{service} runs {mark}" for mark in marks)
 
-        async with create_task_group() as looks:
-            for service in list(self._ids):
-                looks.start_soon(look, service)
+        with one_line():
+            async with create_task_group() as looks:
+                for service in list(self._ids):
+                    looks.start_soon(look, service)
         return {"service": tuple(sorted(found))}
 
     async def running(self, service: str) -> bool:
@@ -190,16 +208,15 @@ class RunContainers:
             raise LabError(f"no service `{service}`", mend=f"services: {', '.join(self._ids)}")
         return self._ids[service]
 
-    async def _run(self, service: str, *command: str) -> bytes:
-        """The standard output of a short command inside the service's container."""
+    async def _run(self, service: str, *command: str) -> tuple[int, bytes]:
+        """Exit status and standard output of a short command inside the service's container."""
         try:
             with fail_after(EXEC_SECONDS):
-                _, output = await to_thread.run_sync(
+                return await to_thread.run_sync(
                     self._engine.execute, self._id(service), command, abandon_on_cancel=True
                 )
         except TimeoutError as late:
             raise LabError(f"no answer from inside in {EXEC_SECONDS:g} s", where=service) from late
-        return output
 
 
 def _not_calm(now: ServiceState, declared: Limits) -> Iterator[str]:

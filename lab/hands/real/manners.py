@@ -121,6 +121,8 @@ async def _paced(party: Party, manner: Manner, beat: Beat) -> None:
                 task = beats.create_task(one())
                 flying.add(task)
                 task.add_done_callback(flying.discard)
+            else:
+                party.counts["dropped"] += 1
             due += 1 / manner.per_second
             await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))
 

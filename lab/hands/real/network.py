@@ -16,7 +16,7 @@ from anyio import Lock, to_thread
 
 from lab.engine.api import Engine
 from lab.engine.cable import plug, plugged, unplug
-from lab.engine.netfilter import End, Namespace, discipline, flow_of, jumps, rules
+from lab.engine.netfilter import End, Flow, Namespace, discipline, flow_of, jumps, rules
 from lab.engine.netns import Entry, enter
 from lab.errors import LabError, UsageError
 from lab.hands.network import Counts, Drop, Shape, Shaped
@@ -29,6 +29,10 @@ OWN, KINDS = "crosstalk-", ("tbf", "netem")
 
 NO_KIND = "qdisc kind is unknown"
 """tc's words where the kernel has not the module."""
+
+
+NO_END = "the kernel cannot end sockets"
+"""The sidecar's own words (`compose/images/netns/netns`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,7 @@ class RunNetworks:
 
         def work() -> None:
             end = self._end(drop.service, drop.link) if drop.link else None
-            flows = self._do(drop.service, "read").flows if drop.packets == "standing" else ()
+            flows = self._endable(drop.service) if drop.packets == "standing" else ()
             mine = [flow for flow in flows if end is None or end.holds(flow)]
             asked = rules(drop, end, mine)
             there = self._do(drop.service, "put", drop.name, *asked)
@@ -198,6 +202,19 @@ class RunNetworks:
             if not await to_thread.run_sync(self._plugged, service):
                 found["cable"].append(f"of {service} is out")
         return {kind: tuple(names) for kind, names in found.items()}
+
+    def _endable(self, service: str) -> tuple[Flow, ...]:
+        """The connections that stand. Raises UsageError where `forget` could end none of them."""
+        try:
+            return self._do(service, "endable").flows
+        except LabError as error:
+            if NO_END not in error.what:
+                raise
+            raise UsageError(
+                "this kernel cannot end sockets",
+                where=f"service {service}",
+                mend="it needs CONFIG_INET_DIAG_DESTROY; `isolate` does without",
+            ) from error
 
     def _plugged(self, service: str) -> bool:
         at = self._container(service), self._home(service)

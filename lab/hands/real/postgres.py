@@ -60,7 +60,7 @@ class RunPostgres:
                 raise LabError(f"{setting} is not {value}", where=self._holding.service)
             await sleep(0.02)
 
-    async def release(self, name: str) -> None:
+    async def release(self, name: str, settings: Mapping[str, str] = {}) -> None:
         """See `Postgres`: sessions of this name are ended, also where their holder was killed."""
         if self._maybe is None:
             return
@@ -69,6 +69,24 @@ class RunPostgres:
         while await self._maybe.up() and await self._maybe.run(self._psql(_ended(name))) != "0\n":
             if monotonic() > deadline:
                 raise LabError(f"sessions of `{name}` do not end", where=self._maybe.service)
+            await sleep(0.02)
+        if settings:
+            await self._put_back(settings)
+
+    async def _put_back(self, settings: Mapping[str, str]) -> None:
+        """Reset what still stands: the holder may have died with the server, the file has not."""
+        where, deadline = f"service {self._holding.service}", monotonic() + HOLD_SECONDS
+        while True:
+            if not await self._holding.up():
+                what = f"is down, so {', '.join(settings)} cannot be put back"
+                raise LabError(what, where=where)
+            left = await self.figures(_altered(settings))
+            if not left:
+                return
+            if monotonic() > deadline:
+                raise LabError(f"{', '.join(left)} cannot be put back", where=where)
+            resets = (f"ALTER SYSTEM RESET {setting}" for setting in left)
+            await self._holding.run(self._psql(*resets, "SELECT pg_reload_conf()"))
             await sleep(0.02)
 
     async def figures(self, sql: str) -> Mapping[str, float]:
@@ -164,6 +182,16 @@ UNION SELECT 'waits for a ' || locktype, 1 FROM pg_locks WHERE NOT granted
 def literal(text: str) -> str:
     """A string as SQL has it (standard_conforming_strings, the default since 9.1)."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def _altered(settings: Mapping[str, str]) -> str:
+    """Those that have these values by ALTER SYSTEM, in its file or still in the server."""
+    pairs = ", ".join(f"({literal(name)}, {literal(to)})" for name, to in settings.items())
+    ours = f"sourcefile LIKE '%postgresql.auto.conf' AND (name, setting) IN ({pairs})"
+    return (
+        f"SELECT name, 1 FROM pg_file_settings WHERE {ours}"
+        f" UNION SELECT name, 1 FROM pg_settings WHERE {ours}"
+    )
 
 
 def _named(name: str) -> str:

@@ -30,21 +30,21 @@ class RunRedis:
         await self._holding.hold(name, f"{self._cli}\n{forever} >/dev/null &", undo=":")
 
     async def configure(self, name: str, settings: Mapping[str, str]) -> None:
-        """See `Redis`: the shell that sets them remembers what they were."""
-        keep = [
-            f"was{n}=$(cli CONFIG GET {quote(key)} | tail -n 1)" for n, key in enumerate(settings)
-        ]
+        """See `Redis`: what they were lies in a file, where any process finds it."""
+        now = "$(cli CONFIG GET {0} | tail -n 1)"
+        keep = [f'printf " %s \\"%s\\"" {key} "{now.format(key)}"' for key in settings]
+        kept = f"[ -e {_was(name)} ] || {{ {'; '.join(keep)}; }} >{_was(name)}"
         change = [word for pair in settings.items() for word in pair]
-        back = " ".join(f'{quote(key)} "$was{n}"' for n, key in enumerate(settings))
-        act = "\n".join((self._cli, *keep, f"cli CONFIG SET {join(change)} >/dev/null"))
-        await self._holding.hold(name, act, undo=f"cli CONFIG SET {back} >/dev/null")
+        act = f"{self._cli}\n{kept}\ncli CONFIG SET {join(change)} >/dev/null"
+        await self._holding.hold(name, act, undo=_back(name))
 
     async def release(self, name: str) -> None:
         """See `Redis`."""
         if self._maybe is None:
             return
         await self._maybe.release(name)
-        if await self._maybe.up():
+        if await self._maybe.up():  # a server that is down has forgotten its settings by itself
+            await self._maybe.run(f"{self._cli}\n{_back(name)}")
             await self.call("PING")
 
     async def figures(self) -> Mapping[str, float]:
@@ -87,6 +87,17 @@ class RunRedis:
         if self._maybe_block is None:
             raise _lacking("redis")
         return self._maybe_block
+
+
+def _was(name: str) -> str:
+    """Its file, which lives as long as the container runs, as what CONFIG SET does."""
+    return quote(f"/dev/shm/{name}")
+
+
+def _back(name: str) -> str:
+    """Put back what the file of `name` says, where there is one, and remove it."""
+    was = _was(name)
+    return f'[ ! -e {was} ] || {{ eval "cli CONFIG SET $(cat {was})" >/dev/null && rm -f {was}; }}'
 
 
 def parse_info(text: str) -> dict[str, float]:

@@ -70,6 +70,8 @@ class Relay:
             for end in (writer, server):
                 if end is not None:
                     end.transport.abort()
+            if server in self._servers:
+                self._servers.remove(server)
             self._tasks.discard(task)
 
 

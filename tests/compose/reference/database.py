@@ -22,11 +22,13 @@ _numbers = itertools.count(1)
 HOLD = 4711
 """The advisory lock on which a held COMMIT waits."""
 HOLDING = (
-    f"CREATE FUNCTION hold_commit() RETURNS trigger LANGUAGE plpgsql AS "
-    f"'BEGIN PERFORM pg_advisory_xact_lock_shared({HOLD}); RETURN NULL; END'",
+    f"CREATE FUNCTION hold_commit() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN LOOP BEGIN "
+    f"PERFORM pg_advisory_xact_lock_shared({HOLD}); RETURN NULL; "
+    f"EXCEPTION WHEN query_canceled OR lock_not_available THEN NULL; END; END LOOP; END'",
     "CREATE CONSTRAINT TRIGGER hold_commit AFTER INSERT ON outbox DEFERRABLE INITIALLY DEFERRED "
     "FOR EACH ROW WHEN (NEW.tenant_id = '{tenant}') EXECUTE FUNCTION hold_commit()",
 )
+"""It outlasts every limit of the platform: whoever gives up has sent a COMMIT that comes true."""
 WAITING = """
 SELECT count(*) FROM pg_stat_activity
 WHERE usename = 'app' AND wait_event_type = 'Lock' AND query LIKE $1
@@ -102,10 +104,7 @@ async def _hanging(connection: asyncpg.Connection, told: asyncio.Task[str]) -> N
 
 @asynccontextmanager
 async def commits_held(running: Running, tenant: Tenant) -> AsyncGenerator[asyncpg.Connection]:
-    """Every COMMIT by which this tenant writes hangs until the block is left, or HOLD is unlocked.
-
-    For less than the second that the platform gives a COMMIT.
-    """
+    """Every COMMIT by which this tenant writes hangs until the block is left or HOLD unlocked."""
     async with superuser(running) as connection:
         await connection.execute(HOLDING[0])
         try:

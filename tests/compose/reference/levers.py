@@ -74,9 +74,9 @@ async def model_calls(running: Running, tenant: Tenant) -> int:
 
 @asynccontextmanager
 async def redis(running: Running, user: str = "app") -> AsyncGenerator[Any]:
-    """A connection of our own: as `app`, which the backend uses too, or as the lab's `observer`."""
+    """A connection of our own: as `app`, which the backend uses too, or the lab's others."""
     where = running.stack.site.observers["redis"]
-    password = {"app": "REDIS_PASSWORD", "observer": "REDIS_OBSERVER_PASSWORD"}[user]
+    password = "REDIS_PASSWORD" if user == "app" else f"REDIS_{user.upper()}_PASSWORD"
     connection: Any = Redis(
         host=where.host, port=where.port, username=user,
         password=running.stack.site.variables[password],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from asyncio import timeout
 from collections.abc import Generator
 from signal import SIGKILL
 
@@ -10,8 +11,12 @@ import pytest
 from anyio import to_thread
 
 from lab.actions import Edit, List, Read, Spend, Work, Write
-from lab.system import Session
+from lab.system import Session, Tenant
 
+from .database import superuser
+from .doors import at_the_door, logged_in, message
+from .doors import said as told
+from .levers import ROOMY, set_quotas
 from .stacks import Held, Running, ask, eventually, held
 
 pytestmark = pytest.mark.docker
@@ -31,6 +36,8 @@ except TimeoutError:
     print("waits")
 """
 """Dials as an agent does: `TENANT SECRET`."""
+LARGEST = "\N{GRINNING FACE}" * 8000
+"""A value of nearly all the characters, and with its message all the bytes, that are allowed."""
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +95,21 @@ def test_a_crashed_agent_comes_back_alone_with_its_own_conversation(stack: Held)
         assert "(after: remember k: mine)" in await said(session, "k", "r")
         assert "(after: remember k: theirs)" in await said(neighbour, "k", "r")
         assert (await running.stack.containers.agents())[other.id] == before[other.id]
+
+    stack.do(body)
+
+
+@modes("process", "container")
+def test_the_largest_list_a_tenant_can_have_is_answered_and_costs_no_agent(stack: Held) -> None:
+    async def body(running: Running) -> None:
+        tenant, session = await running.session()
+        await set_quotas(running, tenant, **ROOMY, network_kb_per_second=100_000.0)
+        for n in range(20):
+            assert await ask(session, Write(f"k{n}", LARGEST), f"w{n}") == "None"
+        agent = (await running.stack.containers.agents())[tenant.id]
+        listed = json.loads(await ask(session, List(), "list"))
+        assert listed == [[f"k{n}", LARGEST] for n in reversed(range(20))]
+        assert (await running.stack.containers.agents())[tenant.id] == agent
 
     stack.do(body)
 
@@ -196,6 +218,32 @@ async def homes(running: Running, tenant: str) -> list[str]:
     """The replicas that run an agent of the tenant."""
     tables = {n: await running.stack.containers.process_table(n) for n in ("backend", "backend2")}
     return [n for n, rows in tables.items() if any(tenant in row.args for row in rows)]
+
+
+@modes("replicas")
+def test_a_session_with_sockets_on_both_replicas_outlives_either_of_them(stack: Held) -> None:
+    async def body(running: Running) -> None:
+        (tenant,) = await running.tenants(1)
+        token, claim = await logged_in(running, tenant), {"kind": "claim", "resource": "seat"}
+        async with at_the_door(running, token) as one:
+            async with at_the_door(running, token) as two:  # the entrance takes turns
+                for n, socket in enumerate((one, two)):
+                    reply = await told(socket, message(tenant, f"c{n}", action=claim))
+                    assert reply["type"] == "agent_message"
+            with pytest.raises(TimeoutError):  # a revocation would be felt within a second
+                async with timeout(1.5):
+                    await one.wait_closed()
+            assert (await told(one, message(tenant, "m")))["type"] == "agent_message"
+            assert await held_by(running, tenant) == 1
+
+    stack.do(body)
+
+
+async def held_by(running: Running, tenant: Tenant) -> int:
+    """How many units of a resource the tenant holds."""
+    async with superuser(running) as connection:
+        query = "SELECT count(*) FROM allocations WHERE tenant_id = $1"
+        return int(await connection.fetchval(query, tenant.id))
 
 
 @modes("replicas")

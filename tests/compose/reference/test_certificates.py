@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 from collections.abc import Generator
 
 import pytest
 
+from lab.actions import Read
 from lab.stack.file import load
 
 from .certificates import Probe, certificates
-from .stacks import SYSTEM, Held, Running, held, run_once
+from .levers import call
+from .stacks import SYSTEM, Held, Running, ask, eventually, held, run_once
 
 DEFECTS = load(SYSTEM).defects
 AT_START = [name for name, defect in DEFECTS.items() if defect.at_start]
@@ -52,6 +55,24 @@ def test_a_defect_of_the_start_shows_on_a_stack_that_has_it_and_not_on_a_sound_o
     assert sound.do(probe) == "", f"{name} is off and shows"
     with held(defects=(name,)) as planted:
         assert planted.do(probe), f"{name} is on and does not show: {_does(probe)}"
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("name", ["connection_leak", "idle_after_cancel"])
+def test_what_a_defect_kept_is_given_back_when_it_is_off(sound: Held, name: str) -> None:
+    async def body(running: Running) -> None:
+        async with running.plant([name]):
+            assert await certificates()[name](running)
+        _, session = await running.session()
+
+        async def given_back() -> bool:
+            assert await ask(session, Read("k"), f"r{next(numbers)}") == "None"
+            return (await call(running, "admin", "GET", "/counters", None))["pool"]["taken"] == 0
+
+        numbers = itertools.count()
+        await eventually(given_back)
+
+    sound.do(body)
 
 
 @pytest.mark.docker

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import anyio
-from reference_platform import claiming
+import pytest
+from reference_platform import claiming, messages
 from reference_platform.problems import Problem
 
 LEASE_SECONDS = 0.09
@@ -83,6 +85,33 @@ def test_a_claim_that_was_cancelled_is_given_back_a_second_time_when_it_may_have
         claims.expect("a", "one")
         claims.release_later("a", "one")
         claims.uncertain("one")
+        await claims.settled()
+        assert database.done == [(claiming.RELEASE, "a", ["one"])] * 2
+
+    anyio.run(body)
+
+
+def test_a_claim_of_which_nobody_knows_what_became_is_given_back_a_second_time_too() -> None:
+    class Broken(Database):
+        @asynccontextmanager
+        async def tenant_tx(
+            self, tenant: str, until: float, *, writes: bool
+        ) -> AsyncGenerator[Database]:
+            raise Problem("postgres_unavailable", definite=False)
+            yield self
+
+    async def body() -> None:
+        database = Database()
+        claims = claiming.Claims(database, lease_seconds=30.0)
+        action = messages.Claim("seat")
+        message = messages.UserMessage("", "main", "u", messages.Metadata("a", "1", action))
+        turn = SimpleNamespace(
+            rooms=SimpleNamespace(claims=claims), database=Broken(), message=message,
+            tenant="a", user="u", holder="one", until=anyio.current_time(),
+        )  # fmt: skip
+        with pytest.raises(Problem, match="postgres_unavailable"):
+            await claiming.claim(turn, action, None)
+        claims.release_later("a", "one")
         await claims.settled()
         assert database.done == [(claiming.RELEASE, "a", ["one"])] * 2
 

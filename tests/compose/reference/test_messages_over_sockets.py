@@ -127,7 +127,8 @@ def test_a_frame_that_cannot_be_a_message_closes_the_socket(
             await socket.send(frame)
             with pytest.raises(ConnectionClosed):
                 await socket.recv()
-            assert socket.close_code == code
+            # A socket that is closed while it still sends may be reset before the code is read.
+            assert socket.close_code in (code, 1006 if code == 1009 else code)
 
     stack.do(body)
 

@@ -17,7 +17,7 @@ def bench(folder: Path, memory_mb: int = 64, pids: int = 4) -> Bench:
 
 
 def step(mind: Mind, said: str) -> str:
-    return str(mind.step({"text": "t", "value": None, "said": said})["text"])
+    return str(mind.step({"text": "t", "said": said})["text"])
 
 
 def test_an_answer_refers_to_what_was_said_before_it(tmp_path: Path) -> None:

@@ -20,11 +20,12 @@ SCHEMA = PLATFORM.parent / "postgres"
 
 
 def asked(**changes: object) -> SimpleNamespace:
+    user = changes.pop("user", "u")
     words = {"action": {"kind": "spend", "amount": 1}, "content": "", "thread_id": "main"}
     words |= changes
     metadata = {"tenant_id": "a", "message_id": "1", "action": words.pop("action")}
     message = {"type": "user_message", "user_id": "u", "metadata": metadata, **words}
-    return SimpleNamespace(message=messages.parse(messages._encode(message).decode()))
+    return SimpleNamespace(user=user, message=messages.parse(messages._encode(message).decode()))
 
 
 def test_every_action_is_of_a_kind() -> None:
@@ -33,7 +34,13 @@ def test_every_action_is_of_a_kind() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"action": {"kind": "spend", "amount": 2}}, {"content": "x"}, {"thread_id": "b"}]
+    "changes",
+    [
+        {"action": {"kind": "spend", "amount": 2}},
+        {"content": "x"},
+        {"thread_id": "b"},
+        {"user": "another"},
+    ],
 )
 def test_another_message_under_the_same_id_has_another_digest(changes: dict[str, object]) -> None:
     assert once.digest_of(asked()) == once.digest_of(asked())

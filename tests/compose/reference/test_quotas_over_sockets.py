@@ -12,7 +12,7 @@ import pytest
 from websockets.exceptions import WebSocketException
 
 from lab.actions import Read, Work, Write
-from lab.system import Tenant
+from lab.system import Refused, Tenant
 
 from .levers import PASSWORD, call, counters, many, model_calls, model_does, refused, set_quotas
 from .stacks import Held, Running, ask, eventually, held
@@ -137,6 +137,27 @@ def test_only_the_lab_makes_the_model_fail(stack: Held) -> None:
             for method, path in (("PUT", "behaviour"), ("DELETE", "behaviour"), ("GET", "calls")):
                 async with http.request(method, f"http://{where}/{path}", json={}) as response:
                     assert response.status == 403
+
+    stack.do(body)
+
+
+def test_the_first_sockets_of_a_tenant_are_counted_by_its_own_quotas_too(stack: Held) -> None:
+    tenant = Tenant("few", "made-with-few-sockets", "quiet", secrets={"password": PASSWORD})
+
+    async def let_in(running: Running) -> bool:
+        try:
+            await running.connect(tenant)
+        except Refused:
+            return False
+        return True
+
+    async def body(running: Running) -> None:
+        made = {
+            "tenant_id": tenant.id, "user_id": "user", "email": f"{tenant.id}@tenants.test",
+            "quotas": {"sockets": 2}, **tenant.secrets,
+        }  # fmt: skip
+        await call(running, "admin", "POST", "/tenants", [made])
+        assert sum(await asyncio.gather(*(let_in(running) for _ in range(6)))) == 2
 
     stack.do(body)
 

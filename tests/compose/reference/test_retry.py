@@ -8,7 +8,7 @@ import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reference_platform.breaker import THRESHOLD, Breaker
+from reference_platform.breaker import PROBE_EVERY_SECONDS, THRESHOLD, Breaker
 from reference_platform.problems import Problem
 from reference_platform.retry import RetryBudget
 
@@ -81,6 +81,30 @@ def test_an_open_breaker_closes_when_a_probe_gets_through() -> None:
         dependency.up = True
         await _opened(breaker, False)
         breaker.check()
+
+    anyio.run(body)
+
+
+def test_an_open_breaker_has_one_probe_at_a_time() -> None:
+    async def body() -> None:
+        at_once, most, ended = 0, 0, anyio.Event()
+
+        async def probe() -> None:
+            nonlocal at_once, most
+            at_once, most = at_once + 1, max(most, at_once + 1)
+            try:
+                await anyio.sleep(3 * PROBE_EVERY_SECONDS)
+            finally:
+                at_once -= 1
+            ended.set()
+
+        breaker = Breaker("it", probe)
+        for _ in range(THRESHOLD):
+            breaker.failed()
+        with anyio.fail_after(3):
+            await ended.wait()
+        assert most == 1
+        breaker.close()
 
     anyio.run(body)
 

@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 from lab.actions import Read, Write
 from lab.hands import Toxic
 
-from .levers import call, redis, set_quotas, state, state_key
+from .levers import call, redis, set_quotas, slow_link, state, state_key
 from .stacks import Held, Running, ask, eventually, held
 
 pytestmark = pytest.mark.docker
@@ -77,6 +77,65 @@ def test_a_retired_tenants_state_is_gone_and_does_not_come_back(stack: Held) -> 
         assert told == "refused unknown_tenant"
         async with redis(running, "observer") as connection:
             assert await connection.get(state_key(tenant)) is None
+
+    stack.do(body)
+
+
+def test_a_tenant_whose_keys_could_not_be_removed_can_be_retired_again(stack: Held) -> None:
+    async def body(running: Running) -> None:
+        tenant, session = await running.session()
+        assert await ask(session, Write("k", "v"), "1") == "None"
+        await running.stack.links.enable("redis", False)
+        try:
+            with pytest.raises(AssertionError, match="503"):
+                await call(running, "admin", "DELETE", "/tenants", [tenant.id])
+        finally:
+            await running.stack.links.enable("redis", True)
+
+        async def retired() -> bool:
+            try:
+                await call(running, "admin", "DELETE", "/tenants", [tenant.id])
+            except AssertionError:
+                return False
+            return True
+
+        await eventually(retired)
+        async with redis(running, "observer") as connection:
+            assert await connection.get(state_key(tenant)) is None
+
+    stack.do(body)
+
+
+def test_what_redis_refuses_is_answered_and_what_postgres_has_is_acknowledged(stack: Held) -> None:
+    async def body(running: Running) -> None:
+        _, known = await running.session()
+        assert await ask(known, Write("k", "v"), "1") == "None"
+        _, new = await running.session()
+        async with redis(running, "lab") as connection:
+            await connection.config_set("min-replicas-to-write", 1)
+            try:
+                assert await ask(known, Write("k", "w"), "2") == "None"
+                assert await ask(new, Read("k"), "3") == "refused redis_unavailable"
+            finally:
+                await connection.config_set("min-replicas-to-write", 0)
+
+    stack.do(body)
+
+
+def test_attempts_to_reach_a_slow_redis_leave_no_connection_behind(stack: Held) -> None:
+    async def body(running: Running) -> None:
+        _, session = await running.session()
+        async with redis(running, "lab") as connection:
+
+            async def few() -> bool:
+                clients = await connection.client_list()
+                return sum(client["user"] in ("app", "default") for client in clients) <= 1
+
+            async with slow_link(running, "redis", 5000):
+                for n in range(4):
+                    told = await ask(session, Read("k"), f"{n}")
+                    assert told == "refused redis_unavailable"
+                await eventually(few)
 
     stack.do(body)
 

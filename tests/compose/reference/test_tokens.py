@@ -65,14 +65,14 @@ def test_a_header_without_a_bearer_token_is_refused(header: str | None) -> None:
 
 def test_a_ticket_is_worth_one_token_once() -> None:
     held = tickets.Tickets()
-    ticket = held.give("token")
+    ticket = held.give("token", ("a", "u"))
     assert len(ticket) == 32
     assert [held.redeem(ticket), held.redeem(ticket), held.redeem("x")] == ["token", None, None]
 
 
 def test_a_late_ticket_is_worth_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     held = tickets.Tickets()
-    ticket = held.give("token")
+    ticket = held.give("token", ("a", "u"))
     late = tickets.time.monotonic() + tickets.LIFE_SECONDS + 1
     monkeypatch.setattr(tickets.time, "monotonic", lambda: late)
     assert held.redeem(ticket) is None
@@ -80,9 +80,29 @@ def test_a_late_ticket_is_worth_nothing(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_the_oldest_tickets_are_forgotten_when_there_are_too_many() -> None:
     held = tickets.Tickets()
-    first = held.give("first")
-    last = [held.give("token") for _ in range(tickets.KEPT)][-1]
+    first = held.give("first", ("a", "u"))
+    last = [held.give("token", ("b", f"{n}")) for n in range(tickets.KEPT)][-1]
     assert (held.redeem(first), held.redeem(last)) == (None, "token")
+
+
+def test_a_user_who_asks_for_too_many_tickets_loses_its_own_oldest_and_nobody_elses() -> None:
+    held = tickets.Tickets()
+    other = held.give("other", ("a", "other"))
+    mine = [held.give("mine", ("a", "u")) for _ in range(tickets.KEPT + 1)]
+    kept = [ticket for ticket in mine if held.redeem(ticket)]
+    assert kept == mine[-tickets.KEPT_OF_USER :]
+    assert held.redeem(other) == "other"
+    assert (held._open, held._of) == ({}, {})
+
+
+def test_late_tickets_take_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = tickets.Tickets()
+    for n in range(100):
+        held.give("token", ("a", f"{n}"))
+    late = tickets.time.monotonic() + tickets.LIFE_SECONDS + 1
+    monkeypatch.setattr(tickets.time, "monotonic", lambda: late)
+    held.give("token", ("a", "u"))
+    assert len(held._open) == len(held._of) == 1
 
 
 @given(st.text(max_size=40))

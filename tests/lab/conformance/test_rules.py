@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from lab.actions import Action, Write
+from lab.actions import Action, Raw, Write
 from lab.conformance import bench as benches
 from lab.conformance import rules_stack
 from lab.conformance.bench import Bench, Finding, difference, held
@@ -33,6 +33,7 @@ BROKEN = {
     "leaves rows": "nothing is left of a tenant that said goodbye",
     "counts nothing": "nothing is left of a tenant that said goodbye",
     "forgets who broke off": "nothing is left of a tenant whose connection broke",
+    "tidies up at retire only": "nothing is left of a tenant whose connection broke",
     "retires once only": "a tenant can be retired twice",
     "mixes up answers": "many actions at once each get their own answer",
 }
@@ -106,6 +107,30 @@ def test_a_rule_about_an_action_that_nobody_claims_is_skipped_and_proves_nothing
     skipped = found["credits are spent once, also when the operation is repeated"]
     assert (skipped.status, skipped.detail) == ("skipped", "the driver does not claim spend")
     assert exit_code((skipped,)) is ExitCode.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("name", "lacks"),
+    [
+        ("a deadline is kept while nobody answers", "fronts"),
+        ("each cohort goes in by its own entrance", "ways"),
+    ],
+)
+def test_a_rule_that_has_nothing_to_try_is_skipped_not_passed(name: str, lacks: str) -> None:
+    made = bench()
+    setattr(made, lacks, ())
+    assert {each.check: each.status for each in findings(made)}[name] == "skipped"
+
+
+def test_a_driver_without_actions_proves_neither_deadline_nor_entrance_nor_garbage() -> None:
+    made = bench()
+    made.driver = MemoryDriver(MemorySystem("one entrance for all"), actions=frozenset({Raw}))
+    skipped = {each.check for each in findings(made) if each.status == "skipped"}
+    assert {
+        "a deadline is kept while nobody answers",
+        "each cohort goes in by its own entrance",
+        "garbage does no harm",
+    } <= skipped
 
 
 def test_without_a_tenant_inside_nothing_else_is_tried() -> None:

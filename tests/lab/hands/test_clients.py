@@ -157,3 +157,29 @@ def test_without_tenants_there_is_nobody_to_misbehave() -> None:
             await clients.begin(NAME, Manner("flood", "noisy-0", 1.0))
 
     anyio.run(body)
+
+
+def test_what_was_built_only_to_look_is_closed() -> None:
+    closed: list[Driver] = []
+    build = load_driver(DRIVER_FILE)
+
+    def told_when_closed(site: Site) -> Driver:
+        driver = build(site)
+        close = driver.close
+
+        async def closing() -> None:
+            closed.append(driver)
+            await close()
+
+        object.__setattr__(driver, "close", closing)
+        return driver
+
+    async def body() -> None:
+        async with fake_backend() as backend:
+            made = (Tenant("noisy-0", "t-0", "noisy"),)
+            async with tenant_clients(told_when_closed, DRIVER_FILE, backend.site, made) as clients:
+                with pytest.raises(UsageError, match="more than the lab can do"):
+                    await clients.begin(NAME, Manner("flood", "noisy-0", 1e6))
+
+    anyio.run(body)
+    assert len(closed) == 1

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.hands.real.containers import parse_table, tenant_of
+from lab.engine.api import GONE, Engine
+from lab.errors import LabError
+from lab.hands.containers import AgentProcess, Limits, ServiceState
+from lab.hands.real.containers import RunContainers, parse_table, tenant_of
+from lab.stack.schema import AgentsBlock
 
 STAT = b"S 1 7 7 0 -1 4194304 500 0 0 0 1 2 0 0 20 0 1 0 4242 8192 100"
 
@@ -50,3 +59,58 @@ def test_an_agent_is_known_by_the_words_of_its_command_line(
     args: tuple[str, ...], tenant: str | None
 ) -> None:
     assert tenant_of(args, "agent.py --tenant {tenant}") == tenant
+
+
+@dataclass
+class Answers:
+    """An engine that answers every command alike."""
+
+    status: int
+    output: bytes = b""
+    running: bool = True
+
+    def execute(self, container: str, command: Sequence[str]) -> tuple[int, bytes]:
+        """What was prepared."""
+        del container, command
+        return self.status, self.output
+
+    def state(self, container: str) -> ServiceState:
+        """Of the one container there is."""
+        del container
+        return ServiceState(self.running, paused=False, started="", limits=Limits())
+
+
+def hand(engine: Answers) -> RunContainers:
+    """The hand on one service with agents."""
+    return RunContainers(
+        cast("Engine", engine), {"app": "c"}, AgentsBlock(service="app", argv="agent {tenant}")
+    )
+
+
+FIRST, SECOND = ("1/stat", b"1 (init) " + STAT), ("7/stat", b"7 (python) " + STAT)
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [Answers(GONE), Answers(0), Answers(126, b"exec failed"), Answers(0, table(SECOND))],
+    ids=repr,
+)
+def test_a_table_that_cannot_be_read_is_not_an_empty_one(engine: Answers) -> None:
+    for look in (lambda: hand(engine).process_table("app"), hand(engine).agents):
+        with pytest.raises(LabError, match="cannot be read"):
+            anyio.run(look)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+
+
+def test_a_table_counts_when_a_process_ended_under_the_look() -> None:
+    rows = anyio.run(hand(Answers(2, table(FIRST, SECOND))).process_table, "app")
+    assert [row.pid for row in rows] == [1, 7]
+
+
+def test_a_service_that_does_not_run_has_no_processes() -> None:
+    assert anyio.run(hand(Answers(GONE, running=False)).process_table, "app") == ()
+    anyio.run(hand(Answers(GONE, running=False)).kill_process, AgentProcess("app", 7, 1), 9)
+
+
+def test_a_signal_that_was_not_sent_is_an_error() -> None:
+    with pytest.raises(LabError, match="process 7 cannot be signalled"):
+        anyio.run(hand(Answers(GONE)).kill_process, AgentProcess("app", 7, 1), 9)

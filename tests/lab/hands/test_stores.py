@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import cast
 
 import anyio
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.errors import LabError, UsageError
+from lab.hands.real.holding import Holding
 from lab.hands.real.postgres import RunPostgres, literal
 from lab.hands.real.redis import RunRedis, parse_info
 from lab.hands.real.stubs import RunStubs
@@ -82,5 +84,24 @@ def test_a_block_without_the_key_a_fault_needs_is_told_which() -> None:
         postgres = RunPostgres(None, PostgresBlock(service="db", marker="marks"), "r")
         with pytest.raises(UsageError, match=r"x-lab\.stores\.postgres\.tenant_column"):
             await postgres.rows_of("t")
+
+    anyio.run(story)
+
+
+def test_a_setting_of_a_server_that_is_down_is_not_said_to_be_put_back() -> None:
+    class Down:
+        service = "db"
+
+        async def up(self) -> bool:
+            return False
+
+        async def release(self, name: str) -> None:
+            """Nobody holds anything there."""
+
+    async def story() -> None:
+        postgres = RunPostgres(cast("Holding", Down()), POSTGRES, "r")
+        await postgres.release("lab:x")
+        with pytest.raises(LabError, match="cannot be put back"):
+            await postgres.release("lab:x", {"default_transaction_read_only": "on"})
 
     anyio.run(story)

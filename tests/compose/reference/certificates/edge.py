@@ -1,22 +1,21 @@
-"""Certificates of the defects at the edge: sockets, messages, logs, health, the way down."""
+"""Certificates of the defects at the edge: sockets, messages and logs."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import signal
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import suppress
 
-import aiohttp
 import asyncpg
 from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import InvalidStatus
 
 from lab.actions import Read, Write
 from tests.compose.reference.certificates import certificate
+from tests.compose.reference.database import locked, waiting
 from tests.compose.reference.doors import (
     SWITCHED,
+    Claims,
     at_the_door,
     call,
     claims_of,
@@ -29,13 +28,12 @@ from tests.compose.reference.doors import (
     said,
     signed,
 )
-from tests.compose.reference.stacks import Running, ask, eventually
+from tests.compose.reference.stacks import Running, ask
 
-ENDED_SECONDS, BACK_SECONDS = 1.5, 15.0
+ENDED_SECONDS, LEEWAY_SECONDS = 4.0, 10
 AUDITED = """
 SELECT count(*) FROM auth_audit_logs WHERE tenant_id = $1 AND event = 'wrong_tenant'
 """
-SLOW_MS = 150
 
 
 @certificate("tenant_from_message")
@@ -47,7 +45,7 @@ async def a_message_for_another_tenant(running: Running) -> str:
         at_the_door(running, await logged_in(running, mine)) as socket,
     ):
         reply = await said(socket, message(other, "lie"))
-    return f"{mine.id} was answered as {other.id}" if reply["type"] == "agent_message" else ""
+    return f"{mine.id} was answered as {other.id}" if _believed(reply) else ""
 
 
 @certificate("tenant_from_header")
@@ -71,7 +69,7 @@ async def a_message_of_another_user(running: Running) -> str:
     lie = message(tenant, "lie").replace('"user_id": "user"', '"user_id": "somebody"')
     async with at_the_door(running, await logged_in(running, tenant)) as socket:
         reply = await said(socket, lie)
-    return "answered as somebody" if reply["type"] == "agent_message" else ""
+    return "answered as somebody" if _believed(reply) else ""
 
 
 @certificate("one_principal_for_all")
@@ -80,8 +78,9 @@ async def the_last_to_connect_is_everybody(running: Running) -> str:
     first, second = await running.tenants(2)
     one, two = await running.connect(first), await running.connect(second)
     secret = f"secret-of-{first.id}"
-    await ask(one, Write("k", secret), "w")
+    assert await ask(one, Write("k", secret), "w") == "None"
     seen = await ask(two, Read("k"), "r")
+    assert secret in seen or seen == "None", seen
     return f"{second.id} read {seen}" if secret in seen else ""
 
 
@@ -96,11 +95,15 @@ async def a_socket_after_deactivation(running: Running) -> str:
 
 @certificate("socket_outlives_token")
 async def a_socket_after_its_token(running: Running) -> str:
-    """A token that is eight seconds late is good for one or two more."""
+    """A token that is some seconds late is good for a few more, leeway included."""
     (tenant,) = await running.tenants()
-    claims = expiring(claims_of(await logged_in(running, tenant)), -8)
-    async with at_the_door(running, signed(claims, key_of(running))) as socket:
-        return await _still_open(socket, 2 + ENDED_SECONDS)
+    told = claims_of(await logged_in(running, tenant))
+    for late in (8, 6, 3, 0):  # a slow machine needs more time to get in
+        token = signed(expiring(told, -late), key_of(running))
+        with suppress(InvalidStatus):
+            async with at_the_door(running, token) as socket:
+                return await _still_open(socket, LEEWAY_SECONDS - late + ENDED_SECONDS)
+    raise AssertionError("no token was let in")
 
 
 @certificate("origin_unchecked")
@@ -109,6 +112,7 @@ async def a_browser_from_anywhere(running: Running) -> str:
     (tenant,) = await running.tenants()
     token = await logged_in(running, tenant)
     status = await knocked(running, token, headers={"Origin": "https://evil.test"})
+    assert status in (SWITCHED, 403), status
     return "https://evil.test got in" if status == SWITCHED else ""
 
 
@@ -137,23 +141,24 @@ async def an_answer_for_a_namesake(running: Running) -> str:
 
 @certificate("answers_by_message_id")
 async def one_message_id_two_tenants(running: Running) -> str:
-    """Two tenants use one message_id at a time; the first is the slower one."""
+    """Two tenants use one message_id at a time; the first one's waits for the second's."""
     mine, other = await running.tenants(2)
-    work = {"kind": "work", "work": "cpu", "amount_ms": SLOW_MS}
+    spend = {"kind": "spend", "amount": 1}
     async with (
         at_the_door(running, await logged_in(running, mine)) as slow,
         at_the_door(running, await logged_in(running, other)) as fast,
     ):
-        await slow.send(message(mine, "same", action=work))
-        assert (await said(slow, "{"))["code"] == "bad_message"  # so the work has begun
-        await said(fast, message(other, "same"))
-        try:
-            async with asyncio.timeout(1.0):
-                reply = json.loads(await slow.recv())
-        except TimeoutError:
-            return f"the answer for {mine.id} went elsewhere"
-        assert reply["message_id"] == "same"
-    return ""
+        async with locked(running, "credits", mine):
+            await slow.send(message(mine, "same", action=spend))
+            await waiting(running, 1)
+            assert (await said(fast, message(other, "same")))["message_id"] == "same"
+        async with asyncio.TaskGroup() as both:
+            right, wrong = both.create_task(slow.recv()), both.create_task(fast.recv())
+            done, rest = await asyncio.wait([right, wrong], return_when=asyncio.FIRST_COMPLETED)
+            for task in rest:
+                task.cancel()
+    assert all(json.loads(task.result())["message_id"] == "same" for task in done)
+    return f"{other.id} got the answer for {mine.id}" if wrong in done else ""
 
 
 @certificate("metrics_name_tenants")
@@ -161,8 +166,9 @@ async def metrics_for_everybody(running: Running) -> str:
     """A tenant speaks; anybody reads /metrics."""
     (tenant,) = await running.tenants()
     async with at_the_door(running, await logged_in(running, tenant)) as socket:
-        await said(socket, message(tenant, "hello"))
-    _, text = await call(running, "client", "/metrics", method="GET")
+        assert (await said(socket, message(tenant, "hello")))["type"] == "agent_message"
+    status, text = await call(running, "client", "/metrics", method="GET")
+    assert status == 200, text
     return f"/metrics names {tenant.id}" if tenant.id in text else ""
 
 
@@ -202,45 +208,15 @@ async def no_row_for_a_refusal(running: Running) -> str:
 async def counters_for_everybody(running: Running) -> str:
     """The admin port without its token."""
     status, _ = await call(running, "admin", "/counters", method="GET")
+    assert status in (200, 401, 403), status
     return "/counters answers anybody" if status == 200 else ""
 
 
-@certificate("no_drain")
-async def the_end_of_what_is_in_flight(running: Running) -> str:
-    """The backend is told to stop while it works on a message."""
-    (tenant,) = await running.tenants()
-    work = {"kind": "work", "work": "cpu", "amount_ms": 2 * SLOW_MS}
-    try:
-        async with at_the_door(running, await logged_in(running, tenant)) as socket:
-            await socket.send(message(tenant, "late", action=work))
-            assert (await said(socket, "{"))["code"] == "bad_message"  # so the work has begun
-            ending = asyncio.create_task(running.stack.containers.kill("backend", signal.SIGTERM))
-            try:
-                reply = json.loads(await socket.recv())
-                return "" if reply["type"] == "agent_message" else f"told {reply}"
-            except ConnectionClosed as end:
-                return f"closed without an answer: {end}"
-            finally:
-                await ending
-    finally:
-        await running.stack.containers.start("backend")
-        await _ready(running)
-
-
-@certificate("health_needs_postgres")
-async def health_without_postgres(running: Running) -> str:
-    """Postgres is cut off; the backend itself is fine."""
-    async with _no_postgres(running):
-        status, _ = await call(running, "client", "/health", method="GET")
-    return f"/health says {status}" if status != 200 else ""
-
-
-@certificate("ready_without_looking")
-async def ready_without_postgres(running: Running) -> str:
-    """Postgres is cut off; the backend can serve nobody."""
-    async with _no_postgres(running):
-        status, _ = await call(running, "client", "/ready", method="GET")
-    return f"/ready says {status}" if status != 503 else ""
+def _believed(lie: Claims) -> bool:
+    """Whether a message that lies about its sender was answered. Fails on any other refusal."""
+    believed = lie["type"] == "agent_message"
+    assert believed or lie["code"] == "wrong_tenant", lie
+    return believed
 
 
 async def _still_open(socket: ClientConnection, seconds: float) -> str:
@@ -251,25 +227,3 @@ async def _still_open(socket: ClientConnection, seconds: float) -> str:
         return f"the socket is open after {seconds:g} s"
     assert socket.close_code in (4401, 4403), socket.close_code
     return ""
-
-
-@asynccontextmanager
-async def _no_postgres(running: Running) -> AsyncGenerator[None]:
-    await running.stack.links.enable("postgres", False)
-    try:
-        yield
-    finally:
-        await running.stack.links.enable("postgres", True)
-        await _ready(running)
-
-
-async def _ready(running: Running) -> None:
-    async def ready() -> bool:
-        try:
-            status, _ = await call(running, "client", "/ready", method="GET")
-            admin, _ = await call(running, "admin", "/health", method="GET")
-        except (aiohttp.ClientError, OSError):
-            return False
-        return status == 200 and admin < 500
-
-    await eventually(ready, BACK_SECONDS)
