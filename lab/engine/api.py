@@ -199,11 +199,11 @@ class Engine:
             told(lambda: change(container))
 
     def state(self, container: str) -> ServiceState:
-        """Whether a container runs, since when, and with what limits."""
+        """Whether a container runs (one that waits to be restarted does not), and how."""
         seen = told(lambda: self._client.inspect_container(container))
         state = seen["State"]
         return ServiceState(
-            running=bool(state["Running"]),
+            running=bool(state["Running"]) and not state["Restarting"],
             paused=bool(state["Paused"]),
             started=str(state["StartedAt"]),
             limits=limits_of(seen["HostConfig"]),

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from signal import SIGKILL
 
-from anyio import create_task_group, fail_after, to_thread
+from anyio import create_task_group, fail_after, sleep, to_thread
 
 from lab.engine.api import Engine
 from lab.errors import LabError, one_line
@@ -20,6 +20,9 @@ from lab.stack.schema import AgentsBlock
 
 EXEC_SECONDS = 10.0
 """A look or a signal inside a container takes 50 ms; the engine waits for one without an end."""
+
+LOOKS, LOOK_SECONDS = 5, 0.2
+"""How often, and how far apart, a service is looked into that runs and cannot be looked into."""
 
 DYING_SECONDS = 5
 """How long a signalled service may take to end before it counts as one that ignores the signal."""
@@ -102,13 +105,18 @@ class RunContainers:
         None in a service that does not run. Raises LabError when they cannot be read: in one that
         is frozen, or where the kernel lets no process be added. No table is not an empty one.
         """
-        status, output = await self._run(service, "sh", "-c", _TABLE)
-        rows = parse_table(output)
-        if status not in _GREP_DID or not any(row.pid == 1 for row in rows):
-            if await self.running(service):
-                raise LabError("its processes cannot be read", where=f"service {service}")
-            return ()
-        return tuple(row for row in rows if row.args[:2] != ("grep", "-azH"))
+        for _ in range(LOOKS):
+            status, output = await self._run(service, "sh", "-c", _TABLE)
+            rows = parse_table(output)
+            if status in _GREP_DID and any(row.pid == 1 for row in rows):
+                return tuple(row for row in rows if row.args[:2] != ("grep", "-azH"))
+            now = await self.state(service)
+            if not now.running:
+                return ()
+            if now.paused:
+                break
+            await sleep(LOOK_SECONDS)  # it may just be going down, or coming up
+        raise LabError("its processes cannot be read", where=f"service {service}")
 
     async def kill_process(self, process: AgentProcess, signal: int) -> None:
         """Signal exactly this process; one that is gone, or whose pid is another's now, is left.
