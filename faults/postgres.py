@@ -128,7 +128,8 @@ class Deadlock(HeldInPostgres):
 class TerminateBackends(HeldInPostgres):
     """Ends every session that works for one tenant, as soon as it is seen: every `every_ms`.
 
-    Which sessions those are, the stack file says (`tenant_sessions`).
+    Which sessions those are, the stack file says (`tenant_sessions`). Where tenants take turns on
+    pooled sessions, one that is ended at the instant between two turns costs the next tenant, too.
     """
 
     tenant: str
