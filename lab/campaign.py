@@ -16,21 +16,22 @@ from time import monotonic, monotonic_ns
 
 from anyio import sleep, to_thread
 
-from lab import catalog, healer
-from lab.audit import stays_inside
+from lab import catalog
 from lab.catalog import Entry
 from lab.engine import machine
+from lab.engine.audit import stays_inside
 from lab.engine.netns import NETNS_IMAGE
 from lab.errors import LabError, UsageError, one_line
 from lab.experiment import Experiment, Profile, Setup
+from lab.healing import healer
+from lab.healing.proof import prove
+from lab.healing.residue import Census, difference, of_host
 from lab.history import Op
 from lab.images import ensure as images
 from lab.images.ensure import ImageNeed
 from lab.journal import Closed, Journal, Opened, Sampled
 from lab.judging import EVENTS_FILE, RESIDUE, Judged, judge
 from lab.load import events
-from lab.proof import prove
-from lab.residue import Census, difference, of_host
 from lab.run import Ground, View, perform
 from lab.stack import file as stackfile
 from lab.stack.file import SystemFile

@@ -8,12 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import catalog, guard, journal, residue
+from lab import catalog, journal
 from lab.errors import ExitCode, LabError, precedence
 from lab.experiment import Experiment, Profile, Setup
+from lab.healing import residue
 from lab.history import History, history
 from lab.journal import Closed, Healed, Opened, Sampled
 from lab.load import events
+from lab.nemesis import guard
 from lab.system import Ability, View
 from lab.verdict import Status, Verdict
 from lab.verifiers import judge_all

@@ -16,18 +16,19 @@ from typing import Protocol
 from anyio import CancelScope, create_task_group, fail_after, move_on_after, sleep, sleep_until
 from anyio import current_time as loop_time
 
-from lab import guard, residue
 from lab.canary import run_key
 from lab.errors import LabError, one_line
 from lab.experiment import Experiment, Phase
 from lab.fault import Window
-from lab.faulting import Faulting
 from lab.hands import AgentProcess, Lab
 from lab.hands.real.clients import tenant_clients
+from lab.healing import residue
 from lab.history import Op
 from lab.journal import Acted, Entered, Journal, Left, Opened, Sampled
 from lab.load.generator import Generator, generating
 from lab.load.wire import GeneratorPlan, Health, PhasePlan
+from lab.nemesis import guard
+from lab.nemesis.faulting import Faulting
 from lab.seeds import digest
 from lab.stats.paired import live_judgement
 from lab.system import Ability, Census, Driver, DriverFactory, Site, Tenant, TenantPlan

@@ -14,14 +14,14 @@ from time import monotonic, sleep
 
 import anyio
 
-from lab import residue
 from lab.engine.api import engine
 from lab.errors import LabError
 from lab.fault import Fault, settings
+from lab.healing import residue
+from lab.healing.residue import Census
+from lab.healing.undo import unhealed
 from lab.journal import Event, Injected, Injecting, read
-from lab.residue import Census
 from lab.stack.attached import attached
-from lab.undo import unhealed
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 60.0

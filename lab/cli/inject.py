@@ -34,7 +34,7 @@ def inject(
     The fault's own parameters are options too, as in `lab inject latency --link redis --delay-ms
     200 --for 30s`; `lab faults` lists them with their ranges.
     """
-    from lab import injecting
+    from lab.nemesis import injecting
 
     given = {"link": link, "service": service, "tenant": tenant}
     target = {name: value for name, value in given.items() if value}

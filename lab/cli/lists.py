@@ -25,7 +25,7 @@ def faults(as_json: JsonOption = False) -> None:
     """List the faults and their parameters, as `lab inject` takes them."""
     from lab import catalog
     from lab.fault import covers_open
-    from lab.parameters import parameters
+    from lab.nemesis.parameters import parameters
     from lab.report.tables import first_line
 
     known = {

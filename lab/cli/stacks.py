@@ -50,7 +50,7 @@ def up(
     ] = None,
 ) -> None:
     """Stand the system up and leave it up, for looking around; `lab down` takes it away."""
-    from lab import upkeep
+    from lab.healing import upkeep
     from lab.stack.fittings import fittings_of
 
     folder, fittings = system_folder(system), fittings_of(fit or ())
@@ -67,7 +67,7 @@ def down(
     ] = False,
 ) -> None:
     """Take down what `lab up` left up."""
-    from lab import upkeep
+    from lab.healing import upkeep
 
     for name in finished(lambda: upkeep.take_down(run, everyone=everyone)):
         print(f"removed {name}")
@@ -76,7 +76,7 @@ def down(
 @app.command()
 def ps() -> None:
     """Show every container of the lab: run, service, state, age."""
-    from lab import upkeep
+    from lab.healing import upkeep
 
     for box in upkeep.containers():
         print(f"{box.run}  {box.service:12}  {box.status}{'  kept' if box.kept else ''}")
@@ -88,7 +88,7 @@ def logs(
     run: Annotated[str, typer.Option(help="A run's id; the newest one up when absent")] = "",
 ) -> None:
     """Print the logs of a stack that is up."""
-    from lab import upkeep
+    from lab.healing import upkeep
 
     for name, text in upkeep.logs(run, service):
         print(f"--- {name}\n{text}")
@@ -102,7 +102,7 @@ def heal(
 
     A stack that is kept up loses its faults and stays; everything else of the run is removed.
     """
-    from lab import upkeep
+    from lab.healing import upkeep
 
     for name in upkeep.heal(run):
         print(f"healed {name}")
@@ -111,7 +111,7 @@ def heal(
 @app.command()
 def sweep() -> None:
     """Undo what every dead lab left: its stacks, and its faults on stacks that are kept up."""
-    from lab import upkeep
+    from lab.healing import upkeep
 
     for name in upkeep.heal(""):
         print(f"swept {name}")

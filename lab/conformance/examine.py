@@ -6,11 +6,11 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from lab import healer
 from lab.campaign import RUNS, fitting, prepare, run_id
 from lab.conformance import rules_data, rules_money, rules_stack
 from lab.conformance.bench import COHORTS, Bench, Finding, held
 from lab.errors import ExitCode, LabError, precedence
+from lab.healing import healer
 from lab.stack.file import SystemFile, load, load_driver
 from lab.stack.plan import check
 from lab.stack.reach import dead_end, leads_through

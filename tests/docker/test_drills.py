@@ -27,10 +27,10 @@ from lab.engine.hostlock import try_lock
 from lab.engine.netns import SIDECAR
 from lab.errors import LabError
 from lab.fault import Fault
+from lab.healing.proof import prove
+from lab.healing.undo import unhealed
 from lab.journal import Injected
-from lab.proof import prove
 from lab.stack.plan import TOXIPROXY_IMAGE
-from lab.undo import unhealed
 from tests.docker.standing import SMALLEST
 
 pytestmark = pytest.mark.docker
@@ -162,8 +162,8 @@ def test_nothing_is_injected_where_reaping_does_not_work(
     def never_asked(*_: object) -> None:
         """The healer is not let go."""
 
-    monkeypatch.setattr("lab.proof.REAP_SECONDS", 0.5)
-    monkeypatch.setattr("lab.proof._dropped", never_asked)
+    monkeypatch.setattr("lab.healing.proof.REAP_SECONDS", 0.5)
+    monkeypatch.setattr("lab.healing.proof._dropped", never_asked)
     with pytest.raises(LabError, match="outlived its lease"):
         prove(lambda _: None, tmp_path)
     assert not list(tmp_path.iterdir())

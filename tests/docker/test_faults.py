@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 import pytest
 
 from faults.containers import CpuQuota, Kill, MemoryLimit, Pause, PidsLimit
-from lab import residue
 from lab.actions import Write
 from lab.errors import LabError
 from lab.fault import Fitted
 from lab.hands import AgentProcess
+from lab.healing import residue
 from lab.stack.hands import hands
 from tests.conformance import Look, Subject, check_fault
 from tests.docker.standing import Held, fresh_run, held, two_sessions

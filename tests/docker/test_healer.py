@@ -12,11 +12,11 @@ from time import monotonic, sleep
 import anyio
 import pytest
 
-from lab import healer
 from lab.engine.api import engine
 from lab.engine.belongings import residue
 from lab.errors import LabError
-from lab.healer import Lease
+from lab.healing import healer
+from lab.healing.healer import Lease
 from lab.journal import Acted, read
 from tests.docker.standing import ROOT, fresh_run, held
 
@@ -25,7 +25,7 @@ HEAL_SECONDS = 5.0
 LAB = """
 import sys, anyio
 from pathlib import Path
-from lab.healer import Lease
+from lab.healing.healer import Lease
 from lab.stack.standing import standing
 from lab.stack.file import load
 

@@ -12,8 +12,8 @@ import pytest
 from faults.network import Down, Latency, Partition
 from lab.errors import LabError, UsageError
 from lab.fault import Fault, applied, settings
+from lab.healing.undo import unhealed
 from lab.journal import Healed, Injected, Injecting, Journal, read
-from lab.undo import unhealed
 from tests.fakes.stack import FakeLinks, fake_lab
 
 FAULTS: list[Callable[[], Fault]] = [

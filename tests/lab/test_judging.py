@@ -8,10 +8,10 @@ import pytest
 
 from lab.errors import ExitCode
 from lab.experiment import Experiment
+from lab.healing.residue import AFTER, BEFORE
 from lab.history import history
 from lab.journal import Closed, Event, Sampled
 from lab.judging import RESIDUE, Judged
-from lab.residue import AFTER, BEFORE
 from lab.system import Census
 from lab.verdict import Status, Verdict
 

@@ -12,7 +12,6 @@ import anyio
 import pytest
 
 from experiments._tenants import notes
-from lab import guard
 from lab.actions import Read, Write
 from lab.errors import LabError
 from lab.experiment import Experiment, Phase, Timed
@@ -20,6 +19,7 @@ from lab.fault import Effect, Window
 from lab.hands import AgentProcess, Lab
 from lab.history import History, Op, history
 from lab.journal import Confirmed, Entered, Healed, Injecting, Journal, Left, Opened, Sampled, read
+from lab.nemesis import guard
 from lab.run import Ground, perform
 from lab.stack.file import load_driver
 from lab.stats.paired import PairedBlocks

@@ -183,7 +183,7 @@ class RunContainers:
 
     async def residue(self) -> dict[str, tuple[str, ...]]:
         """Services that do not run, are frozen, have other limits than they were made with, or
-        hold a process of a fault's. See `lab/residue.py`.
+        hold a process of a fault's. See `lab/healing/residue.py`.
         """
         found: list[str] = []
 

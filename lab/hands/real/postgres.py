@@ -118,7 +118,7 @@ class RunPostgres:
     async def residue(self) -> dict[str, tuple[str, ...]]:
         """Altered settings, sessions of a fault, prepared transactions, and who waits for a lock.
 
-        See `lab/residue.py`.
+        See `lab/healing/residue.py`.
         """
         if self._maybe is None:
             return {}

@@ -54,7 +54,7 @@ class RunRedis:
         return parse_info(await self.call("INFO", "everything"))
 
     async def residue(self) -> dict[str, tuple[str, ...]]:
-        """The settings that faults change, as they are now; see `lab/residue.py`."""
+        """The settings that faults change, as they are now; see `lab/healing/residue.py`."""
         if self._maybe is None or not await self._maybe.up():
             return {}
         words = (await self.call("CONFIG", "GET", *_CHANGED)).splitlines()

@@ -13,8 +13,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from lab import audit, residue
+from lab.engine import audit
 from lab.errors import LabError
+from lab.healing import residue
 from lab.system import Census
 from tests.fakes.stack import FakeLinks, fake_lab
 

@@ -11,11 +11,11 @@ import anyio
 import pytest
 
 from faults.network import Down, Latency
-from lab import mending
 from lab.errors import LabError
 from lab.fault import Fault, name_of, settings
+from lab.healing import mending
+from lab.healing.undo import rebuilt, under_way, undo, unhealed
 from lab.journal import Event, Healed, Injected, Injecting, Journal, read, trim
-from lab.undo import rebuilt, under_way, undo, unhealed
 from tests.fakes.stack import FakeContainers, FakeLinks, fake_lab, lab_of
 
 SLOW, GONE = Latency("redis", 50), Down("postgres")

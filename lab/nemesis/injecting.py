@@ -14,12 +14,12 @@ from anyio import sleep, to_thread
 from lab import catalog
 from lab.errors import UsageError
 from lab.fault import Fault, applied, name_of
-from lab.guard import GRACE_SECONDS, Limits, TrippedError, guarding
+from lab.healing.lease import Lease
+from lab.healing.mending import heal_faults
+from lab.healing.proof import prove
 from lab.journal import Journal
-from lab.lease import Lease
-from lab.mending import heal_faults
-from lab.parameters import TARGETS
-from lab.proof import prove
+from lab.nemesis.guard import GRACE_SECONDS, Limits, TrippedError, guarding
+from lab.nemesis.parameters import TARGETS
 from lab.stack.attached import Attached, attached
 
 if TYPE_CHECKING:

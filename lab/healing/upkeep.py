@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
-from lab import healer
 from lab.campaign import RUNS, prepare, run_id
 from lab.engine.api import Standing, engine
 from lab.errors import UsageError
+from lab.healing import healer
 from lab.images.ensure import ImageNeed
 from lab.stack import file as stackfile
 from lab.stack.fittings import KEEPER_IMAGE, Fitting

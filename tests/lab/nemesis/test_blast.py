@@ -8,9 +8,9 @@ import pytest
 
 from faults.network import Down, Latency
 from faults.tenants import CrashAgent
-from lab.blast import cohort_of, judged
 from lab.fault import Window
 from lab.history import Op, Outcome
+from lab.nemesis.blast import cohort_of, judged
 
 NOISY = Latency("client@noisy", 100)
 COHORTS = frozenset({"quiet", "noisy"})

@@ -17,12 +17,12 @@ from pathlib import Path
 from subprocess import Popen
 from time import monotonic, sleep
 
-from lab import lease
 from lab.engine import belongings
 from lab.engine.api import Engine, engine, labels, told
 from lab.engine.hostlock import try_lock
 from lab.engine.machine import find_endpoint
 from lab.errors import LabError
+from lab.healing import lease
 from lab.stack.plan import TOXIPROXY_IMAGE
 
 REAP_SECONDS = 10.0

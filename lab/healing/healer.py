@@ -22,12 +22,13 @@ from typing import IO, cast
 
 import anyio
 
-from lab import catalog, mending
+from lab import catalog
 from lab.engine.belongings import kept_runs, residue, runs, sweep
 from lab.errors import LabError, UsageError
+from lab.healing import mending
+from lab.healing.lease import LOCK_NAME, READY, RELEASED, Lease, Scope
+from lab.healing.undo import events_of, under_way, unhealed
 from lab.journal import FILE_NAME, Acted, Created, Event, Journal, Opened, read, trim
-from lab.lease import LOCK_NAME, READY, RELEASED, Lease, Scope
-from lab.undo import events_of, under_way, unhealed
 
 __all__ = ["Lease", "kept_runs", "residue", "runs", "started_ticks", "sweep", "sweep_orphans"]
 

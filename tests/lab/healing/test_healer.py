@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from lab import healer
+from lab.healing import healer
+from lab.healing.lease import LOCK_NAME, RELEASED
 from lab.journal import Acted, Created, Entered, Journal, read
-from lab.lease import LOCK_NAME, RELEASED
 
 
 def test_a_process_is_known_by_its_pid_and_start_time() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from lab import healer, upkeep
 from lab.errors import UsageError
+from lab.healing import healer, upkeep
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from faults.tenants import CrashAgent
 from lab.engine.api import Standing
 from lab.errors import UsageError
 from lab.fault import Fault
-from lab.injecting import fault_from, pairs_of, seconds_of
+from lab.nemesis.injecting import fault_from, pairs_of, seconds_of
 from lab.stack.attached import chosen, names_of
 
 REDIS = {"link": "redis"}

@@ -8,7 +8,7 @@ import psutil
 
 from lab.engine.belongings import published
 from lab.errors import LabError
-from lab.residue import listening
+from lab.healing.residue import listening
 
 
 def stays_inside(run: str) -> None:

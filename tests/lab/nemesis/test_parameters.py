@@ -8,7 +8,7 @@ from faults.containers import CpuQuota, Kill
 from faults.network import Latency, Partition
 from lab import catalog
 from lab.fault import Fault
-from lab.parameters import parameters
+from lab.nemesis.parameters import parameters
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from faults.netns import Isolate
 from faults.network import Down, Latency, Partition
 from lab.experiment import Phase, Timed
 from lab.fault import Fault, name_of, settings
-from lab.swarm import SLOT_SECONDS, swarm
+from lab.nemesis.swarm import SLOT_SECONDS, swarm
 
 POOL: tuple[Fault, ...] = (
     Latency("redis", 50),

@@ -13,12 +13,12 @@ from time import monotonic, monotonic_ns
 
 from anyio import sleep_until
 
-from lab.blast import judged
 from lab.experiment import Phase, Timed
 from lab.fault import Fault, Observing, Window, applied, covers_open, name_of
 from lab.hands import Lab
 from lab.history import Op
 from lab.journal import Confirmed, Journal
+from lab.nemesis.blast import judged
 
 NOT_COVERED = "connections that were open before are not covered"
 

@@ -13,10 +13,10 @@ from lab.engine.netns import remove_sidecars
 from lab.errors import LabError
 from lab.fault import attempt
 from lab.hands import Lab
+from lab.healing.undo import events_of, rebuilt, undo, unhealed
 from lab.journal import Injecting, trim
 from lab.stack.attached import Attached, attached
 from lab.stack.interposer import revive
-from lab.undo import events_of, rebuilt, undo, unhealed
 
 STOP_SECONDS = 11.0
 """The engine gives a service ten seconds to stop: a stop under way when the lab died lasts that."""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lab import lease, proof
 from lab.errors import LabError
+from lab.healing import lease, proof
 
 
 @pytest.mark.parametrize("does", ["input()", "print('hello', flush=True); input()", "pass"])

@@ -13,9 +13,9 @@ import pytest
 from faults.network import Down
 from lab.errors import ExitCode
 from lab.fault import applied
-from lab.guard import Limits, Reading, TrippedError, beyond, guarding, look, verdicts
 from lab.history import history
 from lab.journal import Acted, Journal
+from lab.nemesis.guard import Limits, Reading, TrippedError, beyond, guarding, look, verdicts
 from lab.verdict import Status
 from tests.fakes.stack import fake_lab
 

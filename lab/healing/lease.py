@@ -126,7 +126,7 @@ def spawn(folder: Path, words: Sequence[str], lock: IO[bytes]) -> subprocess.Pop
     """Start a healer that shares the lock; closing its standard input is what makes it heal."""
     with (folder / LOG_NAME).open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "lab.healer", *words],
+            [sys.executable, "-m", "lab.healing.healer", *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
