@@ -7,20 +7,23 @@ its tenants.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic_ns
 from typing import Protocol
 
-from anyio import CancelScope, create_task_group, fail_after, move_on_after, sleep, sleep_until
+from anyio import CancelScope, create_task_group, fail_after, move_on_after, sleep_until
 from anyio import current_time as loop_time
 
 from lab.canary import run_key
+from lab.census import SETTLE_SECONDS, Censuses
+from lab.companion import Companion, Scene
 from lab.errors import LabError, one_line
 from lab.experiment import Experiment, Phase
 from lab.fault import Window
-from lab.hands import AgentProcess, Lab
+from lab.hands import Lab
 from lab.hands.real.clients import tenant_clients
 from lab.healing import residue
 from lab.history import Op
@@ -35,10 +38,6 @@ from lab.system import Ability, Census, Driver, DriverFactory, Site, Tenant, Ten
 from lab.verdict import Status
 
 PROVISION_SECONDS = 60.0
-RETIRE_SECONDS = 30.0
-CENSUS_SECONDS = 10.0
-SETTLE_SECONDS = 5.0
-"""What a tenant leaves has to be given back within this time after its last connection closed."""
 LEAD_SECONDS = 0.1
 """A phase's load starts this much later than it is asked for: its schedule is built by then."""
 LATE_OPS_SECONDS = 0.3
@@ -69,7 +68,7 @@ def _stays(_: int) -> None:
 class Ground:
     """What a run stands on: a standing stack and the way to talk to it.
 
-    shelter: takes a process of the lab behind the run's shield.
+    shelter: takes a process of the lab behind the run's shield; companions: who goes along.
     """
 
     site: Site
@@ -78,6 +77,7 @@ class Ground:
     driver: DriverFactory
     limits: guard.Limits = guard.USUAL
     shelter: Callable[[int], None] = _stays
+    companions: tuple[Companion, ...] = ()
 
 
 async def perform(
@@ -135,16 +135,27 @@ class _Run:
         """Everything between the first and the last census."""
         calm = await residue.of_hands(self.ground.lab)
         self.sample(residue.BEFORE, items=calm)
-        before = await self.census(driver)
-        self.sample("census before", items=before)
+        censuses = self.censuses(driver)
+        before = await censuses.before()
         await self.provision(driver)
         async with guard.guarding(self.limits, self.faulting.since) as lever:
-            await self.phases(driver)
+            await self.phases(censuses)
         if lever.why:
             self.note(guard.ACTOR, "everything was healed and the run ended", lever.why)
             return
-        await self.give_back(driver, before)
+        await censuses.after(before, self.tenants)
         self.sample(residue.AFTER, items=await residue.settled(self.ground.lab, calm))
+
+    def censuses(self, driver: Driver) -> Censuses:
+        """Who counts what tenants hold, on this ground."""
+        agents = Ability.AGENTS in self.opened.abilities
+        return Censuses(
+            driver,
+            self.ground.driver_path,
+            self.ground.lab.containers if agents else None,
+            record=lambda probe, items: self.sample(probe, items=items),
+            note=lambda action, why: self.note("driver", action, why),
+        )
 
     async def provision(self, driver: Driver) -> None:
         """Create the tenants and note their ids (never their secrets) in the journal."""
@@ -162,7 +173,7 @@ class _Run:
         self.faulting.lab = replace(self.ground.lab, tenants={t.name: t.id for t in self.tenants})
         self.sample("tenants", items={t.name: (t.id,) for t in self.tenants})
 
-    async def phases(self, driver: Driver) -> None:
+    async def phases(self, censuses: Censuses) -> None:
         """Connect everybody, play every phase in turn, and drain."""
         joined = (w for phase in self.experiment.phases for w in phase.joined_by)
         plan = GeneratorPlan(
@@ -187,14 +198,25 @@ class _Run:
                     f" {connected.failed[0]}",
                     mend="`lab logs` shows the services' own words",
                 )
-            calm = Window(1.0, (), {})
-            for phase in self.experiment.phases:
-                seen = await self.play(phase, generator, calm)
-                calm = calm if phase.faults else seen
-            await self.look_around(driver)
+            async with self.accompanied():
+                calm = Window(1.0, (), {})
+                for phase in self.experiment.phases:
+                    seen = await self.play(phase, generator, calm)
+                    calm = calm if phase.faults else seen
+            await censuses.during()
             deadline = max(w.deadline_seconds for w in self.experiment.workloads)
             health = await generator.finish(drain_seconds=deadline)
         self.tell_health(health)
+
+    @asynccontextmanager
+    async def accompanied(self) -> AsyncGenerator[None]:
+        """With every companion beside, the last to come being the first to go."""
+        ground, opened = self.ground, self.opened
+        scene = Scene(self.faulting.lab, ground.site, self.tenants, self.journal, opened.epoch_ns)
+        async with AsyncExitStack() as beside:
+            for companion in ground.companions:
+                await beside.enter_async_context(companion.beside(scene))
+            yield
 
     def tell_health(self, health: Health) -> None:
         """The generator's own figures, and every moment in which the whole machine stood still."""
@@ -243,63 +265,12 @@ class _Run:
             self.view.say(f"{phase.name}: not decided after {look} pairs, going on")
         return "time"
 
-    async def agents(self) -> dict[str, AgentProcess]:
-        """The tenants' agents in the process table; none where the system has no such processes."""
-        if Ability.AGENTS not in self.opened.abilities:
-            return {}
-        return await self.ground.lab.containers.agents()
-
-    async def census(self, driver: Driver) -> Census:
-        """The driver's census, and the agents the process table shows. Raises LabError."""
-        agents = tuple(sorted(await self.agents()))
-        try:
-            with fail_after(CENSUS_SECONDS):
-                return {**await driver.census(), "agents": agents}
-        except (OSError, RuntimeError, ValueError) as error:
-            raise LabError(f"no census: {error}", where=str(self.ground.driver_path)) from error
-
-    async def give_back(self, driver: Driver, before: Census) -> None:
-        """Retire the tenants and take the last census once nothing changes any more.
-
-        Agents are read before the tenants are retired: they have to end because their tenant left,
-        not because it was deleted.
-        """
-        agents = await self.settled_agents(before["agents"])
-        try:
-            with fail_after(RETIRE_SECONDS):
-                await driver.retire(self.tenants)
-            until = loop_time() + SETTLE_SECONDS
-            after = {**await self.census(driver), "agents": agents}
-            while after != before and loop_time() < until:
-                await sleep(0.1)
-                after = {**await self.census(driver), "agents": agents}
-        except (LabError, OSError, RuntimeError, ValueError) as error:
-            # A system too broken to remove a tenant is a finding, not a failure of the lab: without
-            # the last census, clean-up is UNKNOWN, and the stack is not used again.
-            self.note("driver", "the tenants could not be retired", str(error))
-            return
-        self.sample("census after", items=after)
-
-    async def look_around(self, driver: Driver) -> None:
-        """A census while the tenants are there, to show that one sees them at all."""
-        try:
-            self.sample("census during", items=await self.census(driver))
-        except LabError as error:
-            self.note("driver", "no census could be taken", str(error))
-
-    async def settled_agents(self, before: tuple[str, ...]) -> tuple[str, ...]:
-        """The agents once they are as they were before, or after the time for it is over."""
-        until = loop_time() + SETTLE_SECONDS
-        while True:
-            agents = tuple(sorted(await self.agents()))
-            if agents == before or loop_time() >= until:
-                return agents
-            await sleep(0.1)
-
     def keep(self, batch: Sequence[Op]) -> None:
         """Take what the generator saw."""
         self.collected.extend(batch)
         self.view.ops(batch)
+        for companion in self.ground.companions:
+            companion.see(batch)
 
     def note(self, actor: str, action: str, reason: str) -> None:
         """Something that was done, or could not be, and why: into the journal, and told."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic_ns
@@ -13,6 +14,7 @@ import pytest
 
 from experiments._tenants import notes
 from lab.actions import Read, Write
+from lab.companion import Companion, Scene
 from lab.errors import LabError
 from lab.experiment import Experiment, Phase, Timed
 from lab.fault import Effect, Window
@@ -106,7 +108,28 @@ def cut(backend: FakeBackend, *, heals: bool = True) -> Experiment:
     )  # fmt: skip
 
 
-def performed(folder: Path, story: Story, *, agents: bool = False) -> tuple[History, list[Verdict]]:
+class Witness:
+    """A companion that notes when it came, what it saw, and when it left."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.seen = 0
+
+    @asynccontextmanager
+    async def beside(self, scene: Scene) -> AsyncGenerator[None]:
+        """Note both ends."""
+        self.told.append(f"{len(scene.tenants)} tenants")
+        yield
+        self.told.append("left")
+
+    def see(self, batch: Sequence[Op]) -> None:
+        """Count."""
+        self.seen += len(batch)
+
+
+def performed(
+    folder: Path, story: Story, *, agents: bool = False, companions: tuple[Companion, ...] = ()
+) -> tuple[History, list[Verdict]]:
     """Perform a story on the fake backend; its history and verdicts."""
     ops: list[Op] = []
 
@@ -120,6 +143,7 @@ def performed(folder: Path, story: Story, *, agents: bool = False) -> tuple[Hist
                 lab_of(FakeLinks(), FakeContainers(table)),
                 backend.driver_file,
                 load_driver(backend.driver_file),
+                companions=companions,
             )
             opened = Opened(
                 run="r-1", experiment="x", seed=7, epoch_ns=monotonic_ns(), wall="",
@@ -144,6 +168,13 @@ def test_a_story_that_recovers_is_held_and_told_in_order(tmp_path: Path) -> None
     assert [k for k in kinds if k in set(story)] == story
     assert [e.bit for e in seen.of(Confirmed)] == [True]
     assert {op.phase for op in seen.ops} == {"baseline", "cut it", "after"}
+
+
+def test_a_companion_sees_every_operation_and_leaves_with_the_last_phase(tmp_path: Path) -> None:
+    witness = Witness()
+    seen, _ = performed(tmp_path, cut, companions=(witness,))
+    assert witness.told == ["3 tenants", "left"]
+    assert witness.seen == len(seen.ops) > 0
 
 
 def test_a_backend_that_stays_silent_is_violated_by_recovery_alone(tmp_path: Path) -> None:
