@@ -56,7 +56,7 @@ class Request:
     tenants: int = 0
     mode: str = ""
     defects: tuple[str, ...] = ()
-    shield: bool = False
+    shield: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +217,7 @@ async def _one(
     what: Plan, entry: Entry, story: Experiment, stack: Stack, folder: Path, view: View
 ) -> Judged:
     """Perform one story and judge it from what it wrote."""
-    opened = _opened(what, entry, story)
+    opened = _opened(what, entry, shield=stack.shield is not None)
     driver = stack.driver(what.driver)
     ground = Ground(stack.site, stack.lab, what.system.driver, driver, shelter=stack.shelter)
     with Journal(folder) as journal:
@@ -237,7 +237,7 @@ async def _one(
     return await to_thread.run_sync(judge, folder)
 
 
-def _opened(what: Plan, entry: Entry, story: Experiment) -> Opened:
+def _opened(what: Plan, entry: Entry, *, shield: bool) -> Opened:
     """The journal's first line."""
     view = what.system.view(actions_of(what.driver))
     return Opened(
@@ -254,6 +254,7 @@ def _opened(what: Plan, entry: Entry, story: Experiment) -> Opened:
         links=dict(view.links),
         abilities=tuple(sorted(view.abilities)),
         actions=tuple(sorted(view.actions)),
+        shield=shield,
     )
 
 

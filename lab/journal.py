@@ -23,7 +23,8 @@ class Opened(msgspec.Struct, frozen=True, tag="opened", kw_only=True):
     """The first line: everything needed to repeat the run and to judge it again.
 
     epoch_ns: monotonic clock at the start; wall: RFC 3339 time; options: as the person gave them;
-    links: name -> kind of every link the system has; abilities and actions: what the system can do.
+    links: name -> kind of every link the system has; abilities and actions: what the system can do;
+    shield: whether strangers on the host came last.
     """
 
     run: str
@@ -39,6 +40,7 @@ class Opened(msgspec.Struct, frozen=True, tag="opened", kw_only=True):
     links: dict[str, str] = {}
     abilities: tuple[str, ...] = ()
     actions: tuple[str, ...] = ()
+    shield: bool = False
 
 
 class Entered(msgspec.Struct, frozen=True, tag="entered", kw_only=True):

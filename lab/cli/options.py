@@ -30,7 +30,7 @@ DefectOption = Annotated[
     list[str] | None, typer.Option("--defect", help="Plant a defect (repeatable)")
 ]
 ShieldOption = Annotated[
-    bool, typer.Option(help="Give the run the greatest CPU weight, where the host allows it")
+    bool, typer.Option(help="Strangers on the host come last, where it allows that")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output")]
 RunArgument = Annotated[Path, typer.Argument(help="A run's id or folder, as `lab runs` lists them")]

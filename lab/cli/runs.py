@@ -38,7 +38,7 @@ def run(
     mode: ModeOption = "",
     system: SystemOption = "",
     defect: DefectOption = None,
-    shield: ShieldOption = False,
+    shield: ShieldOption = True,
     as_json: JsonOption = False,
 ) -> None:
     """Run one experiment and judge it."""
@@ -52,7 +52,7 @@ def chaos(
     mode: ModeOption = "",
     system: SystemOption = "",
     defect: DefectOption = None,
-    shield: ShieldOption = False,
+    shield: ShieldOption = True,
     as_json: JsonOption = False,
     junit: JunitOption = Path("runs/junit.xml"),
 ) -> None:

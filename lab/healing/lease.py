@@ -130,7 +130,7 @@ def spawn(folder: Path, words: Sequence[str], lock: IO[bytes]) -> subprocess.Pop
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            cwd=Path(__file__).resolve().parents[1],  # where `-m` finds the package
+            cwd=Path(__file__).resolve().parents[2],  # where `-m` finds the package
             start_new_session=True,
             pass_fds=(lock.fileno(),),
             bufsize=0,

@@ -43,6 +43,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     system: str
     tenants: int
     defects: tuple[str, ...]
+    shield: bool
     wall: str
     operations: int
     phases: tuple[PhaseResult, ...]
@@ -71,6 +72,7 @@ def result(judged: Judged) -> Result:
         system=opened.system,
         tenants=opened.tenants,
         defects=opened.defects,
+        shield=opened.shield,
         wall=opened.wall,
         operations=len(judged.history.ops),
         phases=tuple(_phases(judged)),

@@ -88,6 +88,7 @@ def header(what: Plan) -> tuple[str, ...]:
         "mode": what.mode or "-",
         "tenants": asked.tenants or "the experiment's own choice",
         "defects": " ".join(asked.defects) or "none",
+        "shield": "where the host allows it" if asked.shield else "off",
         "run": what.run,
     }
     return (f"seed {asked.seed}", *(f"{name} {value}" for name, value in options.items()))
@@ -131,7 +132,9 @@ def _figures(ops: Sequence[Op]) -> tuple[str, ...]:
 
 def _timeline(judged: Judged) -> Table:
     """One row a phase and cohort: when, how long, what was answered, which faults bit."""
-    table = Table(title=f"{judged.history.opened.experiment}: timeline", title_justify="left")
+    opened = judged.history.opened
+    shield = "behind a shield" if opened.shield else "no shield"
+    table = Table(title=f"{opened.experiment}: timeline, {shield}", title_justify="left")
     for column in (
         "phase",
         "from",

@@ -19,7 +19,7 @@ from .agent_line import AgentPort
 from .agent_process import AgentProcess
 from .agents import Agents, OwnAgents, SharedAgents
 from .auth_client import AuthClient
-from .claiming import Claims
+from .claims import Claims
 from .fair import Gate
 from .gateway import Gateway
 from .llm_client import LlmClient

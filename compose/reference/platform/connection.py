@@ -7,22 +7,20 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import asyncpg
 
 from . import log, metrics
 from .admission import Admission, Tally, kinds_of
+from .answering import answered
 from .auth_client import Session
 from .config import Backend
 from .defects import planted
 from .messages import Renew, UserMessage, Work, error, message_id_of, parse, renewed
 from .problems import BINARY, CODES, EXPIRED, Problem
 from .tokens import LEEWAY_SECONDS, Principal, TokenError, verify
-from .turn import Turn
-
-if TYPE_CHECKING:
-    from .gateway import Gateway
+from .turn import Rooms, Turn
 
 Event = dict[str, Any]
 Receive = Callable[[], Awaitable[Event]]
@@ -32,11 +30,30 @@ PENALTY_SECONDS, BURST_SECONDS = 0.025, 0.005
 DRAIN_RETRY_MS = 1000
 
 
+class House(Protocol):
+    """What a socket asks of the endpoint that let it in."""
+
+    settings: Backend
+    rooms: Rooms
+    draining: bool
+    in_flight: set[asyncio.Task[None]]
+    latest: Principal | None
+    asked: dict[str, Connection]
+
+    def holder(self, session: str) -> str:
+        """As whom the session holds claims."""
+        ...
+
+    def others(self, thread: str) -> list[Connection]:
+        """Planted only."""
+        ...
+
+
 @dataclass(slots=True, eq=False)
 class Connection:
     """One open socket; many messages may be in flight on it."""
 
-    gateway: Gateway
+    gateway: House
     session: Session  # of the token that opened it
     who: Principal  # of the latest token, which is the same but for its time
     token: str  # the latest one
@@ -166,7 +183,7 @@ class Connection:
         try:
             async with asyncio.timeout_at(until):
                 await self._own(message, until)
-                text = await turn.run()
+                text = await answered(turn)
         except TimeoutError:
             problem = Problem("deadline", definite=not turn.writing)
         except Problem as found:

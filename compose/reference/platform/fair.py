@@ -113,9 +113,10 @@ class Gate:
         finally:
             self._leave(owner)
 
-    def counters(self) -> dict[str, int]:
-        """Free slots and waiting messages."""
-        return {"slots_free": self._free, "slots_waited_for": len(self._queue)}
+    def counters(self) -> dict[str, object]:
+        """Free slots, waiting messages, and who holds how many slots."""
+        waiting = len(self._queue)
+        return {"slots_free": self._free, "slots_waited_for": waiting, "held": dict(self._held)}
 
     def _eligible(self, owner: str) -> bool:
         cap = self._slots if planted("shared_pool") else self._share(owner)[0]

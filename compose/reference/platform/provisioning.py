@@ -51,7 +51,8 @@ SELECT DISTINCT ON (tenant) tenant, quotas::jsonb
 FROM unnest($1::text[], $2::text[]) AS made (tenant, quotas)
 """
 CHANGE = """
-UPDATE tenants SET quotas = quotas || $2::jsonb WHERE tenant_id = $1 RETURNING quotas
+UPDATE tenants SET quotas = jsonb_strip_nulls(quotas || $2::jsonb)
+WHERE tenant_id = $1 RETURNING quotas
 """
 
 
@@ -123,7 +124,10 @@ class Provisioning:
         return JSONResponse({"retired": len(ids)})
 
     async def change(self, request: Request) -> JSONResponse:
-        """`PATCH /tenants/{id}/quotas {name: number...}`: kept first, then held to at once."""
+        """`PATCH /tenants/{id}/quotas {name: number...}`: kept first, then held to at once.
+
+        A null takes the tenant's own away; no name at all asks what it is held to.
+        """
         self._guard(request)
         tenant = request.path_params["tenant"]
         body = bytes(await api.decoded(request, msgspec.Raw))
@@ -184,7 +188,7 @@ def app(provisioning: Provisioning) -> Starlette:
         api.route("DELETE", "/tenants", provisioning.retire, "Remove all that tenants have.",
                   body=list[Id], guard=lab, problems=("redis_unavailable", *down)),
         api.route("PATCH", "/tenants/{tenant}/quotas", provisioning.change, "Change quotas.",
-                  body=dict[str, float], guard=lab, problems=("unknown_tenant", *down)),
+                  body=dict[str, float | None], guard=lab, problems=("unknown_tenant", *down)),
         api.route("GET", "/counters", provisioning.count, "What the backend knows of itself.",
                   guard=lab, problems=("forbidden",)),
         *switch.routes(provisioning.token),

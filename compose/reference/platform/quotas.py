@@ -40,6 +40,10 @@ def parsed(text: str | bytes) -> Quotas:
 
 
 def changed(quotas: Quotas, changes: bytes) -> Quotas:
-    """The quotas with some fields replaced, from JSON; raises as `parsed`."""
+    """The quotas with some fields replaced, from JSON; raises as `parsed`.
+
+    A null leaves the field as it is (in a stored row: RFC 7396, it takes the tenant's own away).
+    """
     given = msgspec.json.decode(changes, type=dict[str, msgspec.Raw])
-    return parsed(msgspec.json.encode({**msgspec.structs.asdict(quotas), **given}))
+    named = {name: value for name, value in given.items() if bytes(value) != b"null"}
+    return parsed(msgspec.json.encode({**msgspec.structs.asdict(quotas), **named}))

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import anyio
 import pytest
 from reference_platform import claiming, messages
+from reference_platform import claims as claims_of
 from reference_platform.problems import Problem
 
 LEASE_SECONDS = 0.09
@@ -47,14 +48,14 @@ class Database:
 def test_the_leases_of_open_sessions_are_renewed_also_after_a_failure() -> None:
     async def body() -> None:
         database = Database(failures=1)
-        claims = claiming.Claims(database, LEASE_SECONDS)
+        claims = claims_of.Claims(database, LEASE_SECONDS)
         claims.expect("a", "one")
         async with anyio.create_task_group() as group:
             group.start_soon(claims.keep)
             await database.reached(2)
             group.cancel_scope.cancel()
         assert set(map(str, database.done)) == {
-            str((claiming.RENEW, "a", ["one"], LEASE_SECONDS)),
+            str((claims_of.RENEW, "a", ["one"], LEASE_SECONDS)),
         }
 
     anyio.run(body)
@@ -63,7 +64,7 @@ def test_the_leases_of_open_sessions_are_renewed_also_after_a_failure() -> None:
 def test_a_session_that_ends_gives_back_its_own_claims_once_postgres_lets_it() -> None:
     async def body() -> None:
         database = Database(failures=1)
-        claims = claiming.Claims(database, lease_seconds=30.0)
+        claims = claims_of.Claims(database, lease_seconds=30.0)
         for holder in ("one", "two"):
             claims.expect("a", holder)
         claims.release_later("a", "one")
@@ -71,7 +72,7 @@ def test_a_session_that_ends_gives_back_its_own_claims_once_postgres_lets_it() -
         claims.release_later("b", "one")
         await database.reached(1)
         await claims.settled()
-        assert database.done == [(claiming.RELEASE, "a", ["one"])]
+        assert database.done == [(claims_of.RELEASE, "a", ["one"])]
 
     anyio.run(body)
 
@@ -81,12 +82,12 @@ def test_a_claim_that_was_cancelled_is_given_back_a_second_time_when_it_may_have
 ):
     async def body() -> None:
         database = Database()
-        claims = claiming.Claims(database, lease_seconds=30.0)
+        claims = claims_of.Claims(database, lease_seconds=30.0)
         claims.expect("a", "one")
         claims.release_later("a", "one")
         claims.uncertain("one")
         await claims.settled()
-        assert database.done == [(claiming.RELEASE, "a", ["one"])] * 2
+        assert database.done == [(claims_of.RELEASE, "a", ["one"])] * 2
 
     anyio.run(body)
 
@@ -102,7 +103,7 @@ def test_a_claim_of_which_nobody_knows_what_became_is_given_back_a_second_time_t
 
     async def body() -> None:
         database = Database()
-        claims = claiming.Claims(database, lease_seconds=30.0)
+        claims = claims_of.Claims(database, lease_seconds=30.0)
         action = messages.Claim("seat")
         message = messages.UserMessage("", "main", "u", messages.Metadata("a", "1", action))
         turn = SimpleNamespace(
@@ -113,6 +114,6 @@ def test_a_claim_of_which_nobody_knows_what_became_is_given_back_a_second_time_t
             await claiming.claim(turn, action, None)
         claims.release_later("a", "one")
         await claims.settled()
-        assert database.done == [(claiming.RELEASE, "a", ["one"])] * 2
+        assert database.done == [(claims_of.RELEASE, "a", ["one"])] * 2
 
     anyio.run(body)

@@ -29,7 +29,7 @@ def asked(**changes: object) -> SimpleNamespace:
 
 
 def test_every_action_is_of_a_kind() -> None:
-    kinds = re.findall(r"^    (\w+): Kind\(", (PLATFORM / "turn.py").read_text(), re.MULTILINE)
+    kinds = re.findall(r"^    (\w+): Kind\(", (PLATFORM / "answering.py").read_text(), re.MULTILINE)
     assert sorted(kinds) == sorted(action.__name__ for action in get_args(messages.Action))
 
 
