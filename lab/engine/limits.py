@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import cast
 
-import msgspec
-
-from lab.errors import LabError
+from lab.engine.labels import packed, unpacked
 from lab.hands.containers import Limits, Resource
 
 LIMITS = "crosstalk.limits"
@@ -26,19 +24,18 @@ _PERIOD_US = 100_000
 
 def label_of(*, cores: float, memory_bytes: int, pids: int) -> dict[str, str]:
     """The label that a container is created with; 0 is no limit."""
-    return {LIMITS: msgspec.json.encode(Limits(cores, memory_bytes, pids)).decode()}
+    return packed(LIMITS, Limits(cores, memory_bytes, pids))
 
 
 def declared_in(labels: Mapping[str, str]) -> Limits:
     """What a container was created with. Raises LabError for one without the label."""
-    try:
-        return msgspec.json.decode(labels.get(LIMITS, ""), type=Limits)
-    except msgspec.DecodeError as error:
-        raise LabError(
-            "the container does not tell what limits it was created with",
-            where=f"label {LIMITS}",
-            mend="limits are changed only where they can be put back; stand the stack up again",
-        ) from error
+    return unpacked(
+        LIMITS,
+        labels,
+        Limits,
+        what="the container does not tell what limits it was created with",
+        mend="limits are changed only where they can be put back; stand the stack up again",
+    )
 
 
 def limits_of(host_config: Mapping[str, object]) -> Limits:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from lab.errors import LabError
+from lab.engine.labels import packed, unpacked
 from lab.stack.plan import Proxy
 from lab.stack.schema import AgentsBlock, StoresBlock, StubBlock
 
@@ -29,16 +29,15 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
 
 def label_of(layout: Layout) -> dict[str, str]:
     """The label that the interposer is created with."""
-    return {LAYOUT: msgspec.json.encode(layout).decode()}
+    return packed(LAYOUT, layout)
 
 
 def layout_in(labels: Mapping[str, str]) -> Layout:
     """The layout from the interposer's labels. Raises LabError for a stack without one."""
-    try:
-        return msgspec.json.decode(labels.get(LAYOUT, ""), type=Layout)
-    except msgspec.DecodeError as error:
-        raise LabError(
-            "its interposer does not tell how the stack is laid out",
-            where=f"label {LAYOUT}",
-            mend="an older lab started it; `lab down`, `lab up`",
-        ) from error
+    return unpacked(
+        LAYOUT,
+        labels,
+        Layout,
+        what="its interposer does not tell how the stack is laid out",
+        mend="an older lab started it; `lab down`, `lab up`",
+    )

@@ -7,9 +7,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from lab.errors import UsageError
 from lab.stack.file import load
 from lab.stack.layout import Layout, label_of, layout_in
+from tests.stackfiles import complaint, folder
 
 STACK = """\
 services:
@@ -28,9 +28,7 @@ x-lab:
 
 
 def loaded(tmp_path: Path, text: str = STACK) -> Layout:
-    (tmp_path / "stack.yaml").write_text(text, encoding="utf-8")
-    (tmp_path / "driver.py").write_text("def driver(site):\n    return site\n")
-    system = load(tmp_path)
+    system = load(folder(tmp_path, text))
     return Layout(proxies=(), stores=system.stores, stubs=system.stubs)
 
 
@@ -61,7 +59,6 @@ def test_what_does_not_fit_is_told_with_its_line(
     tmp_path: Path, old: str, new: str, line: int, told: str
 ) -> None:
     assert STACK.count(old) == 1
-    with pytest.raises(UsageError) as caught:
-        loaded(tmp_path, STACK.replace(old, new))
-    assert told in str(caught.value)
-    assert f"stack.yaml:{line}:" in str(caught.value)
+    said = complaint(tmp_path, STACK.replace(old, new))
+    assert told in said
+    assert f"stack.yaml:{line}:" in said

@@ -111,6 +111,27 @@ async def knocked(
         return refusal.response.status_code
 
 
+async def let_in(
+    running: Running,
+    token: str = "",
+    *,
+    query: str = "",
+    headers: Mapping[str, str] | None = None,
+    refusal: int = 401,
+) -> bool:
+    """Whether an upgrade is let in; refused it is with this status and with no other."""
+    status = await knocked(running, token, query=query, headers=headers)
+    assert status in (SWITCHED, refusal), status
+    return status == SWITCHED
+
+
+async def logged_out(running: Running, tenant: Tenant) -> str:
+    """The token of a session that was opened and closed again."""
+    token = await logged_in(running, tenant)
+    assert (await call(running, "login", "/sessions/close", token=token))[0] == 200
+    return token
+
+
 def message(tenant: Tenant, message_id: str, content: str = "hello", **metadata: object) -> str:
     """A `user_message` of the tenant's own."""
     told = {"tenant_id": tenant.id, "message_id": message_id, **metadata}
