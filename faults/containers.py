@@ -14,6 +14,7 @@ from typing import ClassVar
 from faults.checks import one_of, within
 from faults.effects import either, slowed, starved
 from faults.services import Failover
+from faults.targets import OnService
 from lab.fault import Effect, Window
 from lab.hands import Lab, Resource
 
@@ -22,19 +23,7 @@ ENDING = ("SIGKILL", "SIGTERM", "SIGINT", "SIGQUIT", "SIGABRT", "SIGHUP")
 
 
 @dataclass(frozen=True, slots=True)
-class _OnService:
-    """A fault on one service; `service` is its name in the stack file."""
-
-    service: str
-
-    @property
-    def target(self) -> str:
-        """The service that is hit."""
-        return f"service {self.service}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Ended(_OnService):
+class _Ended(OnService):
     """A service that is gone until it is healed."""
 
     async def heal(self, lab: Lab) -> None:
@@ -104,7 +93,7 @@ class Restart(_Ended):
 
 
 @dataclass(frozen=True, slots=True)
-class Pause(_OnService):
+class Pause(OnService):
     """Freezes every process of the service: connections stay open and nobody answers."""
 
     kind: ClassVar[str] = "pause"
@@ -123,7 +112,7 @@ class Pause(_OnService):
 
 
 @dataclass(frozen=True, slots=True)
-class _Short(_OnService):
+class _Short(OnService):
     """A service that is short of something until it is healed."""
 
     resource: ClassVar[Resource]

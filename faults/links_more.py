@@ -13,6 +13,7 @@ from typing import ClassVar, Literal
 from faults.checks import STREAMS, one_of, within
 from faults.effects import either, slowed, starved
 from faults.marks import mark
+from faults.targets import OnLink
 from lab.fault import Effect, Window
 from lab.hands import Lab, Toxic
 
@@ -23,16 +24,10 @@ MS_MAX = 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
-class _OneToxic:
+class _OneToxic(OnLink):
     """One toxic on one link: put on, taken off, and named after the fault."""
 
-    link: str
     kind: ClassVar[str]
-
-    @property
-    def target(self) -> str:
-        """The link that is hit."""
-        return f"link {self.link}"
 
     def toxic(self) -> Toxic:
         """What is put on the link."""

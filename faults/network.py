@@ -13,15 +13,15 @@ from typing import ClassVar, Literal
 from faults.checks import STREAMS, one_of, within
 from faults.effects import slowed, starved
 from faults.marks import mark
+from faults.targets import OnLink
 from lab.fault import Effect, Window
 from lab.hands import Lab, Toxic
 
 
 @dataclass(frozen=True, slots=True)
-class Latency:
+class Latency(OnLink):
     """Delays what passes: `delay_ms` +- `jitter_ms`, on the way back (`downstream`) or out."""
 
-    link: str
     delay_ms: int
     jitter_ms: int = 0
     stream: Literal["downstream", "upstream"] = "downstream"
@@ -31,11 +31,6 @@ class Latency:
         within(self.kind, "delay_ms", self.delay_ms, 1, 60_000)
         within(self.kind, "jitter_ms", self.jitter_ms, 0, self.delay_ms)
         one_of(self.kind, "stream", self.stream, STREAMS)
-
-    @property
-    def target(self) -> str:
-        """The link that is delayed."""
-        return f"link {self.link}"
 
     async def inject(self, lab: Lab) -> None:
         """Add the toxic; it acts on open connections too."""
@@ -54,7 +49,7 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
-class Partition:
+class Partition(OnLink):
     """Nothing passes any more, and nobody is told: no reset, no refusal, only silence.
 
     direction: `both` ways, only `to` the server, or only `from` it. New connections are accepted by
@@ -62,17 +57,11 @@ class Partition:
     cannot keep them half-open), which the clients see as a reset; `isolate` lets them go on.
     """
 
-    link: str
     direction: Literal["both", "to", "from"] = "both"
     kind: ClassVar[str] = "partition"
 
     def __post_init__(self) -> None:
         one_of(self.kind, "direction", self.direction, ("both", "to", "from"))
-
-    @property
-    def target(self) -> str:
-        """The link that is cut."""
-        return f"link {self.link}"
 
     @property
     def _toxics(self) -> tuple[Toxic, ...]:
@@ -98,16 +87,10 @@ class Partition:
 
 
 @dataclass(frozen=True, slots=True)
-class Down:
+class Down(OnLink):
     """The server is gone: open connections are closed and new ones refused."""
 
-    link: str
     kind: ClassVar[str] = "down"
-
-    @property
-    def target(self) -> str:
-        """The link whose server seems to be gone."""
-        return f"link {self.link}"
 
     async def inject(self, lab: Lab) -> None:
         """Disable the proxy."""

@@ -14,6 +14,7 @@ from typing import ClassVar
 from faults.checks import one_of
 from faults.effects import slowed
 from faults.marks import mark
+from faults.targets import OnLink
 from lab.fault import Effect, Window
 from lab.hands import Lab, Toxic
 
@@ -33,20 +34,14 @@ PROFILES = tuple(ROUND_TRIP_MS)
 
 
 @dataclass(frozen=True, slots=True)
-class Region:
+class Region(OnLink):
     """Puts the two ends of a link into two places: half the round trip out, half of it back."""
 
-    link: str
     profile: str
     kind: ClassVar[str] = "region"
 
     def __post_init__(self) -> None:
         one_of(self.kind, "profile", self.profile, PROFILES)
-
-    @property
-    def target(self) -> str:
-        """The link that becomes long."""
-        return f"link {self.link}"
 
     @property
     def toxics(self) -> tuple[Toxic, Toxic]:

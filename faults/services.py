@@ -16,25 +16,20 @@ from faults.checks import within
 from faults.effects import either, slowed, starved
 from faults.marks import mark
 from faults.stores import grown, hampered
+from faults.targets import OnLink, OnService
 from lab.fault import Effect, Window
 from lab.hands import Lab, Toxic
 
 
 @dataclass(frozen=True, slots=True)
-class Failover:
+class Failover(OnService):
     """The service stops, is away for `away_ms`, and comes back: a failover as clients see it."""
 
-    service: str
     away_ms: int
     kind: ClassVar[str] = "failover"
 
     def __post_init__(self) -> None:
         within(self.kind, "away_ms", self.away_ms, 0, 60_000)
-
-    @property
-    def target(self) -> str:
-        """The service that is hit."""
-        return f"service {self.service}"
 
     async def inject(self, lab: Lab) -> None:
         """Returns when its process runs again, which is before it is ready."""
@@ -60,19 +55,13 @@ class Failover:
 
 
 @dataclass(frozen=True, slots=True)
-class Hang:
+class Hang(OnLink):
     """Requests get through and are worked on; the answers never come back, until the heal.
 
     On heal the silent connections are closed, which the clients see as a reset.
     """
 
-    link: str
     kind: ClassVar[str] = "hang"
-
-    @property
-    def target(self) -> str:
-        """The link whose server seems to hang."""
-        return f"link {self.link}"
 
     async def inject(self, lab: Lab) -> None:
         """Silence on the way back only."""
@@ -88,20 +77,14 @@ class Hang:
 
 
 @dataclass(frozen=True, slots=True)
-class HttpError:
+class HttpError(OnService):
     """A stub answers every request with this HTTP `status`; the stack file says how it is told."""
 
-    service: str
     status: int = 503
     kind: ClassVar[str] = "http_error"
 
     def __post_init__(self) -> None:
         within(self.kind, "status", self.status, 400, 599)
-
-    @property
-    def target(self) -> str:
-        """The stub that fails."""
-        return f"service {self.service}"
 
     async def inject(self, lab: Lab) -> None:
         """Tell the stub."""

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from faults.checks import within
 from faults.effects import either, slowed, starved
+from faults.targets import OnService
 from lab.errors import UsageError
 from lab.fault import Effect, Window
 from lab.hands import Lab
@@ -21,15 +22,8 @@ GROW = "x=xxxxxxxxxxxxxxxx; while :; do x=$x$x; done"
 
 
 @dataclass(frozen=True, slots=True)
-class _OnService:
+class _OnService(OnService):
     """A strain on one service; `service` is its name in the stack file."""
-
-    service: str
-
-    @property
-    def target(self) -> str:
-        """The service that is strained."""
-        return f"service {self.service}"
 
     @property
     def mark(self) -> str:
