@@ -21,13 +21,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
 from statistics import median
 from time import monotonic, sleep
+from typing import Any
 
 import anyio
 import docker
@@ -51,7 +52,7 @@ def variables(system: SystemFile, run: str) -> dict[str, str]:
 
 
 @contextmanager
-def swept() -> Iterator[str]:
+def swept() -> Generator[str]:
     """A run's id; whatever carries it is gone afterwards."""
     run = f"bench-{token_hex(4)}"
     try:
@@ -82,7 +83,7 @@ class Plain:
     def service(self, name: str, service: Service, home: str) -> None:
         """One service, from creation to health."""
         made = create_settings(service, name, self.system.folder, self.named(""))
-        others = dict(made.others)
+        others: dict[str, Any] = dict(made.others)
         entrypoint = others.pop("entrypoint", None)
         top = {k: others.pop(k) for k in ("hostname", "user", "working_dir") if k in others}
         for key in ("healthcheck", "stop_signal"):
@@ -104,8 +105,8 @@ class Plain:
         if command := probe(service):
             self.engine.execute(self.named(name), command)
 
-    def begin(self, name: str, home: str, alias: str, **settings: object) -> None:
-        """Create and start one container."""
+    def begin(self, name: str, home: str, alias: str, **settings: Any) -> None:
+        """Create and start one container; the settings are the engine API's own."""
         ends = {self.named(home): self.client.create_endpoint_config(aliases=[alias])}
         self.client.create_container(
             name=self.named(name),

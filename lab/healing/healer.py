@@ -24,6 +24,7 @@ import anyio
 
 from lab import catalog
 from lab.engine.belongings import kept_runs, residue, runs, sweep
+from lab.engine.orphans import orphans
 from lab.errors import LabError, UsageError
 from lab.healing import mending
 from lab.healing.lease import LOCK_NAME, READY, RELEASED, Lease, Scope
@@ -35,9 +36,10 @@ __all__ = ["Lease", "kept_runs", "residue", "runs", "started_ticks", "sweep", "s
 SETTLE_SECONDS = 0.4
 """Between two looks."""
 
-QUIET_SECONDS = 3.0
-"""A call under way in the engine when the lab died may still create something this much later; seen
-after more than a second on a machine with five times as much to do as it has cores."""
+SETTLED_SECONDS, QUIET_SECONDS, LONGEST_REQUEST_SECONDS = 1.0, 3.0, 15.0
+"""How long nothing may show up before a run is over: when the engine is done with all that a dead
+lab asked of it, where that cannot be seen, and at most. A network was seen to come more than 3 s
+after its lab had died, on a machine with four times as much to do as it has cores."""
 
 GIVE_UP_SECONDS = 60.0
 """After this the healer names what is left in its log and ends."""
@@ -144,14 +146,17 @@ def heal(run: str, folder: Path) -> tuple[str, ...]:
     except LabError as damage:  # a damaged journal must not keep the containers alive
         sys.stderr.write(f"{damage}\n")
         removed = {}
-    quiet_since, until = monotonic(), monotonic() + GIVE_UP_SECONDS
-    while monotonic() - quiet_since < QUIET_SECONDS:
-        if there := _swept(run):
-            removed.update(dict.fromkeys(there))
+    began = quiet_since = monotonic()
+    calm_seconds = QUIET_SECONDS if orphans() is None else SETTLED_SECONDS
+    while monotonic() - quiet_since < calm_seconds:
+        at_work = orphans()  # before the look, which then sees all that is done
+        there, waited = _swept(run), monotonic() - began
+        removed.update(dict.fromkeys(there))
+        if there or (at_work and waited < LONGEST_REQUEST_SECONDS):
             quiet_since = monotonic()
-        else:
+        if not there:
             sleep(SETTLE_SECONDS)
-        if monotonic() > until:
+        elif waited > GIVE_UP_SECONDS:
             raise LabError(f"still there: {', '.join(residue(run))}", where=run)
     return tuple(removed)
 

@@ -77,3 +77,35 @@ def test_the_healer_acts_on_a_closed_pipe_or_silence_but_not_on_release(
             os.close(fd)
     assert found.startswith(reason)
     assert bool(found) == bool(reason)
+
+
+@pytest.mark.parametrize(
+    ("at_work", "told"),
+    [
+        (frozenset({7}), "what the engine was still at work on is removed, however late it comes"),
+        (frozenset[int](), "nothing comes once the engine is done, and nobody waits for it"),
+        (None, "where that cannot be seen, it is waited by the clock"),
+    ],
+)
+def test_a_run_is_over_when_the_engine_is_done_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_work: frozenset[int] | None, told: str
+) -> None:
+    now, late, swept = [0.0], 8.0, list[float]()
+
+    def sweep(run: str) -> tuple[str, ...]:
+        if now[0] < late or swept or at_work is None:
+            return ()
+        swept.append(now[0])
+        return ("network late",)
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr(healer, "sleep", sleep)
+    monkeypatch.setattr(healer, "monotonic", lambda: now[0])
+    monkeypatch.setattr(healer, "sweep", sweep)
+    monkeypatch.setattr(healer, "orphans", lambda: at_work if now[0] < late else frozenset[int]())
+    removed = healer.heal("r", tmp_path)
+    assert removed == (("network late",) if at_work else ()), told
+    waits = healer.SETTLED_SECONDS if at_work is not None else healer.QUIET_SECONDS
+    assert abs(now[0] - (late * bool(at_work)) - waits) < 2 * healer.SETTLE_SECONDS
