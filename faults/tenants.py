@@ -75,6 +75,7 @@ class _Misbehaves:
 
     tenant: str
     kind: ClassVar[str]
+    by_clients: ClassVar[bool] = True
 
     @property
     def target(self) -> str:
@@ -248,6 +249,7 @@ class TokenExpiry:
 
     tenant: str
     kind: ClassVar[str] = "token_expiry"
+    by_clients: ClassVar[bool] = True
 
     @property
     def target(self) -> str:

@@ -101,6 +101,18 @@ class Fitted(Protocol):
         ...
 
 
+@runtime_checkable
+class ByClients(Protocol):
+    """A fault that is done by clients of a tenant's own: the lab has to have that tenant."""
+
+    by_clients: ClassVar[bool]
+
+    @property
+    def tenant(self) -> str:
+        """The tenant's logical name."""
+        ...
+
+
 def name_of(fault: Fault) -> str:
     """The fault's name in journal and report, as in `latency on link redis (delay_ms=200)`.
 

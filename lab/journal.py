@@ -94,7 +94,15 @@ class Healed(msgspec.Struct, frozen=True, tag="healed", kw_only=True):
 
 
 class Created(msgspec.Struct, frozen=True, tag="created", kw_only=True):
-    """Something of this run that has no engine label: a `process` (pid:start time), a `file`."""
+    """Something of this run that has no engine label: a `process` (pid:start time), a
+    `guest` (the id of a tenant made for a fault)."""
+
+    kind: str
+    name: str
+
+
+class Removed(msgspec.Struct, frozen=True, tag="removed", kw_only=True):
+    """What `Created` told of is gone again."""
 
     kind: str
     name: str
@@ -109,13 +117,18 @@ class Sampled(msgspec.Struct, frozen=True, tag="sampled", kw_only=True):
     values: dict[str, float] = {}
 
 
+GOVERNOR = "governor"
+"""The actor of what the governor does, and the probe of what it finds."""
+
+
 class Acted(msgspec.Struct, frozen=True, tag="acted", kw_only=True):
-    """The lab did something on purpose (governor, teardown), and why."""
+    """The lab did something on purpose (governor, teardown), and why; to a tenant, if to one."""
 
     actor: str
     action: str
     reason: str
     at_ns: int
+    tenant: str = ""
 
 
 class Closed(msgspec.Struct, frozen=True, tag="closed", kw_only=True):
@@ -134,6 +147,7 @@ Event = (
     | Confirmed
     | Healed
     | Created
+    | Removed
     | Sampled
     | Acted
     | Closed

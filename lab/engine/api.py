@@ -84,13 +84,16 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A container: its ports on this host, at which addresses, and its own in each network."""
+    """A container: its ports on this host, at which addresses, its own in each network, and what
+    it was created with."""
 
     running: bool
+    pid: int
     ports: Mapping[int, int]
     hosts: frozenset[str]
     addresses: Mapping[str, str]
     labels: Mapping[str, str]
+    environment: Mapping[str, str]
 
 
 class Engine:
@@ -127,6 +130,7 @@ class Engine:
         network = seen["NetworkSettings"]
         return Placed(
             running=bool(seen["State"]["Running"]),
+            pid=int(seen["State"]["Pid"]),
             ports={
                 int(inside.partition("/")[0]): int(outside[0]["HostPort"])
                 for inside, outside in network["Ports"].items()
@@ -137,6 +141,7 @@ class Engine:
             ),
             addresses={name: at["IPAddress"] for name, at in network["Networks"].items()},
             labels=dict(seen["Config"]["Labels"] or {}),
+            environment=dict(each.partition("=")[::2] for each in seen["Config"]["Env"] or ()),
         )
 
     def execute(self, container: str, command: Sequence[str], user: str = "") -> tuple[int, bytes]:

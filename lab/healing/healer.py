@@ -28,7 +28,7 @@ from lab.engine.orphans import orphans
 from lab.errors import LabError, UsageError
 from lab.healing import mending
 from lab.healing.lease import LOCK_NAME, READY, RELEASED, Lease, Scope
-from lab.healing.undo import events_of, under_way, unhealed
+from lab.healing.undo import events_of, guests_of, under_way, unhealed
 from lab.journal import FILE_NAME, Acted, Created, Event, Journal, Opened, read, trim
 
 __all__ = ["Lease", "kept_runs", "residue", "runs", "started_ticks", "sweep", "sweep_orphans"]
@@ -80,7 +80,9 @@ def _healed_kept(run: str, folder: Path) -> tuple[str, ...]:
     Under the stack's lock: what is open in its journal is a dead lab's then, and nobody else's.
     """
     try:
-        lock = _taken(folder / LOCK_NAME) if unhealed(events_of(folder)) else None
+        events = events_of(folder)
+        left = unhealed(events) or guests_of(events)
+        lock = _taken(folder / LOCK_NAME) if left else None
         if lock is None:
             return ()
         with lock:

@@ -13,10 +13,12 @@ from lab.engine.netns import remove_sidecars
 from lab.errors import LabError
 from lab.fault import attempt
 from lab.hands import Lab
-from lab.healing.undo import events_of, rebuilt, undo, unhealed
-from lab.journal import Injecting, trim
+from lab.hands.real.guests import retired
+from lab.healing.undo import events_of, guests_of, rebuilt, undo, unhealed
+from lab.journal import Injecting, Journal, trim
 from lab.stack.attached import Attached, attached
 from lab.stack.interposer import revive
+from lab.system import Tenant
 
 STOP_SECONDS = 11.0
 """The engine gives a service ten seconds to stop: a stop under way when the lab died lasts that."""
@@ -49,7 +51,23 @@ async def heal_faults(run: str, folder: Path) -> tuple[str, ...]:
         except LabError:
             if trial == ATTEMPTS:
                 raise
-    return tuple(done)
+    return (*done, *await _without_guests(run, folder))
+
+
+async def _without_guests(run: str, folder: Path) -> tuple[str, ...]:
+    """Remove the tenants that a dead lab had made for its faults. Raises LabError."""
+    guests = guests_of(events_of(folder))
+    if not guests:
+        return ()
+    async with attached(run) as stack:
+        way = await stack.visit()
+    driver = way.build(way.site)
+    try:
+        with Journal(folder) as journal:
+            await retired(driver, [Tenant(name, name, "") for name in guests], journal)
+    finally:
+        await driver.close()
+    return tuple(f"tenant {name}" for name in guests)
 
 
 async def heal_kept(run: str, folder: Path) -> tuple[str, ...]:

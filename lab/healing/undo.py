@@ -16,7 +16,18 @@ from lab import catalog
 from lab.errors import LabError
 from lab.fault import Fault, healed
 from lab.hands import Lab
-from lab.journal import FILE_NAME, Event, Healed, Injected, Injecting, Journal, Opened, read
+from lab.journal import (
+    FILE_NAME,
+    Created,
+    Event,
+    Healed,
+    Injected,
+    Injecting,
+    Journal,
+    Opened,
+    Removed,
+    read,
+)
 
 
 def unhealed(events: Iterable[Event]) -> tuple[Injecting, ...]:
@@ -29,6 +40,17 @@ def unhealed(events: Iterable[Event]) -> tuple[Injecting, ...]:
         elif isinstance(event, Healed) and not event.error:
             still.pop(event.fault, None)
     return tuple(reversed(still.values()))
+
+
+def guests_of(events: Iterable[Event]) -> tuple[str, ...]:
+    """The tenants that were made for faults and are not known to be gone, by their ids."""
+    there: dict[str, None] = {}
+    for event in events:
+        if isinstance(event, Created) and event.kind == "guest":
+            there[event.name] = None
+        elif isinstance(event, Removed) and event.kind == "guest":
+            there.pop(event.name, None)
+    return tuple(there)
 
 
 def under_way(events: Iterable[Event]) -> tuple[Injecting, ...]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping, Sequence
+import secrets
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, cast, get_type_hints
 
@@ -13,7 +16,9 @@ from anyio import sleep, to_thread
 
 from lab import catalog
 from lab.errors import UsageError
-from lab.fault import Fault, applied, name_of
+from lab.fault import ByClients, Fault, applied, name_of
+from lab.hands import Lab
+from lab.hands.real.guests import guest
 from lab.healing.lease import Lease
 from lab.healing.mending import heal_faults
 from lab.healing.proof import prove
@@ -21,6 +26,7 @@ from lab.journal import Journal
 from lab.nemesis.guard import GRACE_SECONDS, Limits, TrippedError, guarding
 from lab.nemesis.parameters import TARGETS
 from lab.stack.attached import Attached, attached
+from lab.system import TenantPlan
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -105,14 +111,31 @@ async def hold(
                 say(f"{done}: left by an earlier command, healed")
             with Journal(stack.folder) as journal:
                 async with (
+                    _able(fault, stack, journal, say) as lab,
                     guarding(limits, {name: monotonic()}) as lever,
-                    applied(fault, stack.lab, journal, epoch_ns=0),
+                    applied(fault, lab, journal, epoch_ns=0),
                 ):
                     say(f"{name}: in place on {stack.run} for {seconds:g} s")
                     await sleep(seconds)
     if lever.why:
         raise TrippedError(lever.why, where=name, mend="it was healed")
     say(f"{name}: healed")
+
+
+@asynccontextmanager
+async def _able(
+    fault: Fault, stack: Attached, journal: Journal, say: Callable[[str], None]
+) -> AsyncGenerator[Lab]:
+    """The stack's hands; for a fault by clients also a tenant to do it, made here and removed."""
+    if not isinstance(fault, ByClients):
+        yield stack.lab
+        return
+    way = await stack.visit()
+    cohort = next((cohort for _, cohort in way.site.entrances if cohort), "")
+    plan = TenantPlan({fault.tenant: cohort}, prefix=f"g{secrets.token_hex(3)}", seed=0)
+    async with guest(way.build, way.path, way.site, plan, journal) as clients:
+        say(f"{fault.tenant}: a tenant made for this, and removed after it")
+        yield replace(stack.lab, clients=clients)
 
 
 def _pair(kind: str, text: str) -> tuple[str, str]:

@@ -5,7 +5,7 @@ A stack whose lab is alive is refused: two labs that break one stack explain not
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from lab.stack.file import CONTROL_PORT
 from lab.stack.hands import LABS_OWN, hands
 from lab.stack.layout import Layout, layout_in
 from lab.stack.plan import OBSERVER, TOXIPROXY
+from lab.stack.revisited import Visit, visit
 from lab.system import Endpoint
 
 
@@ -27,7 +28,8 @@ from lab.system import Endpoint
 class Attached:
     """A kept stack: its run, what faults may touch, and the names they may be given.
 
-    folder: where its journal is; the one it was started in.
+    folder: where its journal is; the one it was started in. ids: service -> container, the lab's
+    own too; ports: its interposer's, inside -> on this host.
 
     A tenant is called by its id in the system: nobody provisioned it under a name of the lab's.
     """
@@ -39,6 +41,17 @@ class Attached:
     layout: Layout
     link_names: tuple[str, ...]
     service_names: tuple[str, ...]
+    ids: Mapping[str, str]
+    ports: Mapping[int, int]
+
+    async def visit(self) -> Visit:
+        """A way to talk to it. Raises UsageError where there is none."""
+        with engine() as client:
+            environments = {
+                name: (await to_thread.run_sync(client.placed, self.ids[name])).environment
+                for name in self.service_names
+            }
+        return visit(self.layout, self.ports, environments)
 
 
 class _Itself(dict[str, str]):
@@ -76,6 +89,8 @@ async def attached(run: str = "") -> AsyncGenerator[Attached]:
                 layout=layout,
                 link_names=names_of(proxies),
                 service_names=tuple(sorted(set(ids) - set(LABS_OWN))),
+                ids=ids,
+                ports=placed.ports,
             )
         finally:
             links.close()

@@ -29,7 +29,7 @@ from lab.hands.real.links import Listener, ToxiproxyLinks
 from lab.stack.file import CONTROL_PORT, SystemFile
 from lab.stack.fittings import KEEPER, KEEPER_IMAGE, fit, fitted, settle
 from lab.stack.interposed import Interposed
-from lab.stack.layout import Layout, label_of
+from lab.stack.layout import Layout, label_of, layout_of
 from lab.stack.plan import EDGE, TOXIPROXY, TOXIPROXY_IMAGE, Plan, create_settings, declared, probe
 from lab.stack.reach import dead_end, leads_through, reach
 from lab.stack.schema import Service, pairs
@@ -243,13 +243,7 @@ class Start:
     @property
     def layout(self) -> Layout:
         """What a later process has to know."""
-        return Layout(
-            proxies=self.plan.proxies,
-            agents=self.system.agents,
-            stores=self.system.stores,
-            stubs=self.system.stubs,
-            may_end=tuple(sorted(self.may_end)),
-        )
+        return layout_of(self.system, self.plan, self.may_end, self.variables["LAB_MODE"])
 
     def _begin(self, name: str, container: DockerContainer, alias: str, network: str) -> None:
         """Create and start one container; blocking."""

@@ -9,11 +9,12 @@ import sys
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic, sleep
 
 import anyio
 import pytest
 
-from lab.journal import Healed, Injected, Injecting, read
+from lab.journal import Created, Healed, Injected, Injecting, Removed, read
 from lab.stack.attached import attached
 from tests.docker.standing import ROOT, SMALLEST
 
@@ -94,6 +95,41 @@ def test_a_signal_heals_at_once_and_leaves_the_stack_up(
         assert "left up" in command.communicate(timeout=20)[1]
     assert command.returncode == code
     assert toxics(person.run) == ()
+
+
+FLOOD = ("flood", "--tenant", "noisy", "--per-second", "20", "--action", "write")
+
+
+def guests(person: Person) -> list[str]:
+    """What the journal tells of tenants that were made for faults, `+` and `-`, in order."""
+    events = read(person.folder / "runs" / person.run)
+    told = {Created: "+", Removed: "-"}
+    return [f"{told[type(e)]}{e.name}" for e in events if isinstance(e, Created | Removed)]
+
+
+def test_a_fault_by_clients_brings_its_tenant_and_takes_it_away(person: Person) -> None:
+    known = len(guests(person))
+    code, _, errors = person.inject(FLOOD, "0.5")
+    assert code == 0, errors
+    assert "noisy: a tenant made for this" in errors
+    came, went = guests(person)[known:]
+    assert came[1:] == went[1:]
+    assert came.endswith("-noisy")
+    assert (came[0], went[0]) == ("+", "-")
+
+
+def test_a_tenant_that_a_killed_command_made_is_removed_by_the_healer(person: Person) -> None:
+    known = len(guests(person))
+    with person.types("inject", *FLOOD, "--for", "40", "--run", person.run) as command:
+        assert command.stderr
+        while "in place" not in command.stderr.readline():
+            assert command.poll() is None
+        assert len(guests(person)) == known + 1
+        command.kill()
+    until = monotonic() + 20
+    while len(guests(person)) < known + 2 and monotonic() < until:
+        sleep(0.05)
+    assert [name[0] for name in guests(person)[known:]] == ["+", "-"]
 
 
 @pytest.mark.parametrize(

@@ -47,11 +47,11 @@ class _Going:
 
 
 class NoClients:
-    """Nobody has tenants here: on a stack that is merely held up, or before they are made."""
+    """Nobody has tenants here: before they are made."""
 
     async def begin(self, name: str, manner: Manner) -> None:
         """Refused."""
-        raise UsageError("needs tenants of a run", where=manner.what, mend="`lab run` makes them")
+        raise UsageError("there are no tenants yet", where=manner.what)
 
     async def end(self, name: str) -> None:
         """Nothing goes on."""
@@ -62,7 +62,7 @@ class NoClients:
 
     async def revoke(self, tenant: str) -> None:
         """Refused."""
-        raise UsageError("needs tenants of a run", where=tenant, mend="`lab run` makes them")
+        raise UsageError("there are no tenants yet", where=tenant)
 
 
 class TenantClients:

@@ -153,7 +153,7 @@ def test_without_tenants_there_is_nobody_to_misbehave() -> None:
     async def body() -> None:
         clients = NoClients()
         await clients.end(NAME)
-        with pytest.raises(UsageError, match="needs tenants of a run"):
+        with pytest.raises(UsageError, match="there are no tenants yet"):
             await clients.begin(NAME, Manner("flood", "noisy-0", 1.0))
 
     anyio.run(body)
