@@ -8,9 +8,8 @@ docker-py's calls are untyped and block: callers run them in threads.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import TypeVar
 
 import docker
@@ -24,6 +23,7 @@ from requests import exceptions as http
 
 from lab.engine.limits import declared_in, limits_of, update_of
 from lab.engine.machine import find_endpoint, refuse_remote
+from lab.engine.things import Ended, Found, Placed, Standing
 from lab.errors import LabError
 from lab.hands.containers import Limits, Resource, ServiceState
 
@@ -48,52 +48,6 @@ def labels(run: str, folder: str, service: str = "", *, kept: bool = False) -> d
     """What everything of a run carries in the engine."""
     named = {SERVICE: service} if service else {}
     return {RUN: run, FOLDER: folder} | named | ({KEPT: "yes"} if kept else {})
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """An object of the engine: `kind` is container, network or volume."""
-
-    kind: str
-    id: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.name}"
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """A container of the lab, whoever's run it is; `status` as in `up 3 minutes`."""
-
-    run: str
-    service: str
-    id: str
-    status: str
-    kept: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A container that does not run any more; `status` as in `exited (1)`."""
-
-    service: str
-    id: str
-    status: str
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """A container: its ports on this host, at which addresses, its own in each network, and what
-    it was created with."""
-
-    running: bool
-    pid: int
-    ports: Mapping[int, int]
-    hosts: frozenset[str]
-    addresses: Mapping[str, str]
-    labels: Mapping[str, str]
-    environment: Mapping[str, str]
 
 
 class Engine:

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from docker.errors import ImageNotFound, NotFound
 from docker.types import LogConfig
 
-from lab.engine.api import RUN, SERVICE, Engine, Found, told
+from lab.engine.api import RUN, SERVICE, Engine, told
 from lab.engine.netfilter import Namespace, parsed
+from lab.engine.things import Found
 from lab.errors import LabError
 
 NETNS_IMAGE = "crosstalk/netns:1"

@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from lab.campaign import RUNS, prepare, run_id
-from lab.engine.api import Standing, engine
+from lab.engine.api import engine
+from lab.engine.things import Standing
 from lab.errors import UsageError
 from lab.healing import healer
 from lab.images.ensure import ImageNeed

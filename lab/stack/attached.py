@@ -12,7 +12,8 @@ from pathlib import Path
 
 from anyio import to_thread
 
-from lab.engine.api import FOLDER, HANDS_SECONDS, Standing, engine
+from lab.engine.api import FOLDER, HANDS_SECONDS, engine
+from lab.engine.things import Standing
 from lab.errors import LabError, UsageError
 from lab.hands import Lab
 from lab.hands.real.links import ToxiproxyLinks

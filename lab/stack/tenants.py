@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from anyio import CapacityLimiter, create_task_group, to_thread
 
 from lab.actions import Action
-from lab.engine.api import Found
+from lab.engine.things import Found
 from lab.hands.real.containers import RunContainers
 from lab.stack.start import Start
 from lab.system import Census, Driver, DriverFactory, Session, Site, Tenant, TenantPlan

@@ -7,7 +7,7 @@ import pytest
 from faults.containers import CpuQuota, Kill
 from faults.network import Latency
 from faults.tenants import CrashAgent
-from lab.engine.api import Standing
+from lab.engine.things import Standing
 from lab.errors import UsageError
 from lab.fault import Fault
 from lab.nemesis.injecting import fault_from, pairs_of, seconds_of
