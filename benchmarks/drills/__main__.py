@@ -1,4 +1,8 @@
-"""`python -m benchmarks.drills [--points 200] [--seed 1] [--system compose/minimal]`."""
+"""`python -m benchmarks.drills [--points 200] [--seed 1] [--system FOLDER]`.
+
+The system of the drills' own, `everything`, is there by default: most faults can bite it. A fault
+that cannot bite the system is told, and why.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +28,8 @@ from benchmarks.drills.runs import run_killed
 from lab.errors import LabError
 from lab.fault import Fault
 from lab.seeds import stream
+from lab.stack.file import load
+from lab.stack.fittings import Fitting
 from tests.faults import examples
 from tests.faults.examples import Make
 
@@ -49,6 +55,8 @@ BY_NAME = {
 
 BUSY_LOAD = 3.0
 """The drills' own two workers make about 1.5 a core on two cores."""
+
+EVERYTHING = Path(__file__).with_name("everything")
 
 THIRD = Lock()
 """The stack beside is one, and the workers are two."""
@@ -161,13 +169,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--points", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--system", type=Path, default=Path("compose/minimal"))
+    parser.add_argument("--system", type=Path, default=EVERYTHING)
     parser.add_argument("--decoys", type=int, default=200)
     given = parser.parse_args()
     began = monotonic()
     with ExitStack() as stack:
         folders = [Path(stack.enter_context(TemporaryDirectory())) for _ in range(3)]
-        grounds = [stack.enter_context(ground(folder, given.system)) for folder in folders]
+        system = load(given.system)
+        fits = [fit for fit in Fitting if {"disks": system.disks, "clocks": system.clocks}[fit]]
+        grounds = [stack.enter_context(ground(folder, given.system, fits)) for folder in folders]
         token = stack.enter_context(decoys(grounds[0].run, given.decoys))
         untouched = state(token)
         applies: list[Fault] = []
@@ -181,8 +191,8 @@ def main() -> int:
         if state(token) != untouched:
             bad.append("a decoy was touched")
     bad += [f"{each.what}, {each.fault}: {each.why}" for each in seen if each.why]
-    load = os.getloadavg()[1] / (os.cpu_count() or 1)
-    if load < BUSY_LOAD:  # on a busy host, time shows the host
+    per_core = os.getloadavg()[1] / (os.cpu_count() or 1)
+    if per_core < BUSY_LOAD:  # on a busy host, time shows the host
         bad += [
             f"{each.what}, {each.fault}: late, {each.heal_seconds}" for each in seen if each.late
         ]
@@ -191,7 +201,7 @@ def main() -> int:
     kinds = len({fault.kind for fault in applies})
     tell(
         f"{len(seen)} points on {kinds} kinds of faults, {len(untouched)} decoys:"
-        f" {len(bad)} bad, in {monotonic() - began:.0f} s at a load of {load:.1f} a core"
+        f" {len(bad)} bad, in {monotonic() - began:.0f} s at a load of {per_core:.1f} a core"
     )
     return 1 if bad else 0
 
