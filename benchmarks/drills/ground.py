@@ -19,7 +19,7 @@ from lab.errors import LabError
 from lab.fault import Fault, settings
 from lab.healing import residue
 from lab.healing.residue import Census
-from lab.healing.undo import unhealed
+from lab.healing.undo import guests_of, unhealed
 from lab.journal import Event, Injected, Injecting, read
 from lab.stack.attached import attached
 
@@ -111,8 +111,10 @@ class Ground:
 
     def left(self) -> tuple[str, ...]:
         """What differs from the calm stack, and the faults that nobody healed."""
-        open_ones = (f"unhealed {record.fault}" for record in unhealed(self.events()))
-        return (*residue.difference(self.calm, self.census()), *open_ones)
+        events = self.events()
+        open_ones = (f"unhealed {record.fault}" for record in unhealed(events))
+        tenants = (f"tenant {name}" for name in guests_of(events))
+        return (*residue.difference(self.calm, self.census()), *open_ones, *tenants)
 
     def calm_again(self, seconds: float) -> tuple[str, ...]:
         """What is still left after `seconds`; returns as soon as there is nothing."""
