@@ -18,7 +18,7 @@ from lab.stack.schema import Healthcheck, LabBlock, Service, size
 from lab.system import Ability
 from tests.stackfiles import complaint, folder
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 GOOD = """\
 services:
   store:
