@@ -11,7 +11,6 @@ are the kernel's: cpu.shares 2 to 262144 (cgroup v1), cpu.weight 1 to 10000 (cgr
 from __future__ import annotations
 
 import os
-import os
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -140,7 +139,8 @@ def groups(run: str, root: Path = CGROUPS) -> tuple[Path, ...]:
     names = {f"crosstalk-{run}", f"crosstalk_{run.replace('-', '_')}.slice"}
     trees = (root, *(tree for tree in root.iterdir() if tree.is_dir())) if root.is_dir() else ()
     tops = {tree / name for tree in trees for name in names if (tree / name).is_dir()}
-    inner = {Path(path) for top in tops for path, _, _ in os.walk(top)}  # they come and go meanwhile
+    # They come and go meanwhile, which os.walk does not mind.
+    inner = {Path(path) for top in tops for path, _, _ in os.walk(top)}
     return tuple(sorted(inner, key=lambda path: len(path.parts), reverse=True))
 
 
