@@ -25,8 +25,8 @@ from lab.stack.attached import attached
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 60.0
-LOCK_SECONDS = 15.0
-"""A healer that has to wait for a stop under way keeps the stack for this long."""
+BUSY = 60.0
+"""Seconds after which a healer that is still at work is no healer."""
 
 
 def command(folder: Path, *words: str) -> subprocess.Popen[str]:
@@ -117,26 +117,31 @@ class Ground:
         return (*residue.difference(self.calm, self.census()), *open_ones, *tenants)
 
     def calm_again(self, seconds: float) -> tuple[str, ...]:
-        """What is still left after `seconds`; returns as soon as there is nothing."""
+        """What is still left after `seconds`, and after the healer is done; it may be nothing."""
         until = monotonic() + seconds
         while left := self.left():
-            if monotonic() > until:
+            if monotonic() > until and (not at_work(self.journal) or monotonic() > until + BUSY):
                 return left
             sleep(0.05)
         return ()
 
     def free(self) -> None:
         """Wait until the healer has let go of the stack. Raises LabError when it does not."""
-        until = monotonic() + LOCK_SECONDS
-        while True:
-            with (self.journal / "lab.lock").open("ab") as lock:
-                try:
-                    flock(lock, LOCK_EX | LOCK_NB)
-                    return
-                except BlockingIOError:
-                    if monotonic() > until:
-                        raise LabError("the healer holds on to the stack", where=self.run) from None
+        until = monotonic() + BUSY
+        while at_work(self.journal):
+            if monotonic() > until:
+                raise LabError("the healer holds on to the stack", where=self.run)
             sleep(0.02)
+
+
+def at_work(folder: Path) -> bool:
+    """Whether a lab, or its healer, holds the lock of this run's folder."""
+    with (folder / "lab.lock").open("ab") as lock:
+        try:
+            flock(lock, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 @contextmanager

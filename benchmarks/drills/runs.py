@@ -7,12 +7,11 @@ from random import Random
 from tempfile import TemporaryDirectory
 from time import monotonic, sleep
 
-from benchmarks.drills.ground import command
+from benchmarks.drills.ground import BUSY, at_work, command
 from benchmarks.drills.points import Seen
 from lab.engine.belongings import residue
 
 EXPERIMENT = "partition"
-GONE_SECONDS = 15.0
 
 
 def run_killed(system: Path, draw: Random) -> Seen:
@@ -30,11 +29,10 @@ def run_killed(system: Path, draw: Random) -> Seen:
         if not run:
             return Seen("run killed", "before it began")
         at = f"{EXPERIMENT}, {', '.join(residue(run)) or 'nothing up'}"
-        while left := residue(run):
-            if monotonic() - died > GONE_SECONDS:
-                return Seen("run killed", at, None, f"left: {', '.join(left)}")
+        last = died
+        while at_work(folder / "runs" / run) and monotonic() - died < BUSY:
+            last = monotonic() if residue(run) else last
             sleep(0.02)
-        took = monotonic() - died
         sleep(1.0)  # whatever the engine had still been asked for
-        again = residue(run)
-        return Seen("run killed", at, took, f"came back: {', '.join(again)}" if again else "")
+        left = residue(run)
+        return Seen("run killed", at, last - died, f"left: {', '.join(left)}" if left else "")
