@@ -105,8 +105,9 @@ def _refusal(on: Ground, fault: Fault) -> str:
 
 
 def why(code: int, errors: str) -> str:
-    """The last line of a command that did not end well."""
-    return "" if code == 0 else (errors.strip().splitlines() or [f"it ended with {code}"])[-1]
+    """The last line of a command that did not end well; of a traceback, what was raised."""
+    lines = [line for each in errors.splitlines() if (line := each.strip(" |+-"))]
+    return "" if code == 0 else (lines or [f"it ended with {code}"])[-1]
 
 
 def perform(plan: Plan, grounds: Sequence[Ground], mine: int, seed: int, system: Path,
