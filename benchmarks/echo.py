@@ -1,38 +1,150 @@
-"""What benchmarks/load.py plays: a trivial echo server's driver, and a tenant that reads."""
+"""What benchmarks/load.py plays against: an echo server, and the driver of its two ways in.
+
+The server runs in a process of its own, answers WebSocket messages and HTTP requests as cheaply as
+it can, and counts them: whoever made them, what was done is told by the side that did not do it.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+import multiprocessing
+import resource
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from random import Random
 
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+import aiohttp
+from picows import (
+    WSFrame,
+    WSListener,
+    WSMsgType,
+    WSTransport,
+    ws_create_server,  # pyright: ignore[reportUnknownVariableType]
+)
 
-from lab.actions import Action, Read, Step
-from lab.system import Census, Driver, Reply, Session, Site, Tenant, TenantPlan
+from lab.actions import Action, List, Read, Step
+from lab.system import Census, Driver, Endpoint, Reply, Session, Site, Tenant, TenantPlan
+from lab.transport import Line
 
 PADDING = "x" * 96
 """Messages of about 128 characters, as a short chat line has."""
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 11\r\nConnection: keep-alive\r\n\r\n" + b'{"ok":true}'
+
+
+class Server:
+    """The running server, as the benchmark sees it."""
+
+    def __init__(self, told: Connection) -> None:
+        self._told = told
+        self.websocket_port, self.http_port = told.recv()
+
+    def answered(self) -> int:
+        """How many messages and requests it has answered so far."""
+        self._told.send(None)
+        return int(self._told.recv())
+
+    @property
+    def websocket_url(self) -> str:
+        """As any client wants it."""
+        return f"ws://127.0.0.1:{self.websocket_port}/"
+
+    @property
+    def http_url(self) -> str:
+        """As any client wants it."""
+        return f"http://127.0.0.1:{self.http_port}/"
+
+    @property
+    def site(self) -> Site:
+        """As the driver wants it."""
+        doors = {"client": self.websocket_port, "http": self.http_port}
+        return Site({(k, ""): Endpoint("127.0.0.1", port) for k, port in doors.items()}, {}, {})
+
+
+@contextmanager
+def serving() -> Generator[Server]:
+    """A server until the block is left."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_serve, args=(there,), daemon=True)
+    process.start()
+    try:
+        yield Server(here)  # pyright: ignore[reportArgumentType]
+    finally:
+        process.kill()
+        process.join()
+
+
+class _Counted:
+    answered = 0
+
+
+class _WebSocket(WSListener):
+    def __init__(self, counted: _Counted) -> None:
+        self._counted = counted
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        if frame.msg_type == WSMsgType.CLOSE:
+            transport.send_close(frame.get_close_code())
+            transport.disconnect()
+        elif frame.msg_type == WSMsgType.TEXT:
+            self._counted.answered += 1
+            transport.send(WSMsgType.TEXT, frame.get_payload_as_bytes())
+
+
+class _Http(asyncio.Protocol):
+    def __init__(self, counted: _Counted) -> None:
+        self._counted, self._rest = counted, b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        *whole, self._rest = (self._rest + data).split(b"\r\n\r\n")
+        self._counted.answered += len(whole)
+        self._transport.write(ANSWER * len(whole))
+
+
+def _serve(told: Connection) -> None:
+    """Both servers on one loop, without end."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    counted = _Counted()
+
+    def asked() -> None:
+        told.recv()
+        told.send(counted.answered)
+
+    async def run() -> None:
+        sockets = await ws_create_server(
+            lambda _: _WebSocket(counted),
+            "127.0.0.1",
+            0,
+            backlog=4_096,
+            read_buffer_init_size=2_048,
+        )
+        loop = asyncio.get_running_loop()
+        http = await loop.create_server(lambda: _Http(counted), "127.0.0.1", 0, backlog=4_096)
+        told.send([server.sockets[0].getsockname()[1] for server in (sockets, http)])
+        loop.add_reader(told.fileno(), asked)
+        await loop.create_future()
+
+    asyncio.run(run())
 
 
 class EchoSession:
-    """Finds the operation's id in front of what comes back."""
+    """Finds the operation's id in front of what comes back; `List` asks over HTTP."""
 
-    def __init__(self, connection: ClientConnection) -> None:
-        self._connection = connection
-        self._waiting: dict[str, asyncio.Future[str]] = {}
-        self._reader = asyncio.create_task(self._read())
+    def __init__(self, line: Line[str] | None, http: aiohttp.ClientSession, url: str) -> None:
+        self._line, self._http, self._url = line, http, url
 
     async def perform(self, action: Action, *, op: str, deadline_seconds: float) -> Reply:
         """See Session."""
-        answer = self._waiting[op] = asyncio.get_running_loop().create_future()
-        try:
-            async with asyncio.timeout(deadline_seconds):
-                await self._connection.send(f"{op} {PADDING}")
-                return Reply(raw=await answer)
-        finally:
-            del self._waiting[op]
+        if self._line is not None:
+            return Reply(raw=await self._line.ask(op, f"{op} {PADDING}", deadline_seconds))
+        async with asyncio.timeout(deadline_seconds), self._http.get(self._url) as response:
+            return Reply(raw=await response.text())
 
     def overheard(self) -> Sequence[str]:
         """An echo answers nothing that was not asked."""
@@ -40,35 +152,34 @@ class EchoSession:
 
     async def close(self) -> None:
         """See Session."""
-        await self._connection.close()
-        await self._reader
+        if self._line is not None:
+            await self._line.close()
 
     def abort(self) -> None:
         """See Session."""
-        self._connection.transport.abort()
-
-    async def _read(self) -> None:
-        try:
-            while True:
-                text = await self._connection.recv(decode=True)
-                waiting = self._waiting.get(text.partition(" ")[0])
-                if waiting is not None and not waiting.done():
-                    waiting.set_result(text)
-        except ConnectionClosed:
-            return
+        if self._line is not None:
+            self._line.abort()
 
 
 class EchoDriver:
-    """The driver."""
+    """Tenants of the cohort `http` use HTTP, all others a WebSocket."""
 
-    actions: frozenset[type[Action]] = frozenset({Read})
+    actions: frozenset[type[Action]] = frozenset({Read, List})
 
     def __init__(self, site: Site) -> None:
         self._site = site
+        self._http: aiohttp.ClientSession | None = None
 
     async def connect(self, tenant: Tenant) -> Session:
         """See Driver."""
-        return EchoSession(await opened(f"ws://{self._site.entrance('client')}"))
+        if self._http is None:
+            connector = aiohttp.TCPConnector(limit=0)
+            self._http = aiohttp.ClientSession(connector=connector, trust_env=False)
+        url = f"http://{self._site.entrance('http')}/"
+        if tenant.cohort == "http":
+            return EchoSession(None, self._http, url)
+        line = await Line(_read).open(f"ws://{self._site.entrance('client')}/")
+        return EchoSession(line, self._http, url)
 
     async def provision(self, plan: TenantPlan) -> Sequence[Tenant]:
         """See Driver."""
@@ -82,12 +193,13 @@ class EchoDriver:
         return {}
 
     async def close(self) -> None:
-        """Holds nothing."""
+        """Close the pool of HTTP connections."""
+        if self._http is not None:
+            await self._http.close()
 
 
-async def opened(uri: str) -> ClientConnection:
-    """A connection as every tenant has it."""
-    return await connect(uri, compression=None, proxy=None, ping_interval=None)
+def _read(text: str) -> tuple[str, str]:
+    return text.partition(" ")[0], text
 
 
 def reads(tenant: Tenant, rng: Random) -> Iterator[Step]:

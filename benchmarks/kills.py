@@ -35,7 +35,7 @@ from lab.actions import Action, Read, Spend, Write
 from lab.campaign import prepare, run_id
 from lab.hands import AgentProcess
 from lab.history import Outcome
-from lab.load.client import Client
+from lab.load.client import Client, Flight
 from lab.load.outcome import NOT_CONNECTED
 from lab.load.wire import GeneratorPlan
 from lab.stack.file import load, load_driver
@@ -86,6 +86,7 @@ class Worker:
     """One hand of a tenant: one operation at a time, on a key of its own."""
 
     client: Client
+    flights: set[Flight]
     key: str
     seen: list[Seen] = field(default_factory=list[Seen])
     possible: set[str | None] = field(default_factory=lambda: {None})  # what the key may hold
@@ -102,7 +103,13 @@ class Worker:
 
     async def _one(self, op: str, action: Action) -> None:
         began = time.monotonic()
-        done = await self.client.perform(action, op=op, deadline_seconds=DEADLINE_SECONDS)
+        flight = Flight()
+        flight.task = asyncio.current_task()
+        self.flights.add(flight)
+        try:
+            done = await self.client.perform(flight, action, op, DEADLINE_SECONDS)
+        finally:
+            self.flights.discard(flight)
         self.seen.append(Seen(op, action, done.outcome, done.error, began))
         match action, done.outcome:
             case Write(value=value), Outcome.OK:
@@ -168,10 +175,12 @@ async def loaded(driver: Driver, stack: Stack, prefix: str) -> AsyncGenerator[Lo
     try:
         async with asyncio.TaskGroup() as tasks:
             made.running.append(tasks.create_task(made.visit(newcomer)))
-            clients = [Client(tenant, driver, plan, tasks) for tenant in tenants]
+            flights: set[Flight] = set()
+            clients = [Client(tenant, driver, plan, tasks, flights) for tenant in tenants]
             for client in clients:
                 assert not (why := await client.open()), why
-                hands = [Worker(client, f"{client.tenant.id}-{n}") for n in range(WORKERS)]
+                name = client.tenant.id
+                hands = [Worker(client, flights, f"{name}-{n}") for n in range(WORKERS)]
                 made.workers[client.tenant.id] = hands
                 made.running += [tasks.create_task(hand.work()) for hand in hands]
             try:

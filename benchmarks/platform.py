@@ -1,4 +1,3 @@
-# ruff: noqa: T201 - prints its tables
 """What the reference platform costs: `python -m benchmarks.platform`.
 
     answer p95, CPU each   100 tenants, a socket each, 20 messages each one after the other, all at

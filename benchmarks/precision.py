@@ -1,4 +1,3 @@
-# ruff: noqa: T201 - prints its tables
 """How exactly faults do what they are asked, and how soon, beside Toxiproxy driven by hand.
 
     python -m benchmarks.precision

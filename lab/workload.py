@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from random import Random
 
 from lab.actions import Action, Step
+from lab.arrivals import POISSON, Schedule
 from lab.system import Tenant
 
 Behaviour = Callable[[Tenant, Random], Iterator[Step]]
@@ -15,10 +16,15 @@ Behaviour = Callable[[Tenant, Random], Iterator[Step]]
 
 @dataclass(frozen=True, slots=True)
 class Cohort:
-    """A named group of tenants with an entrance of its own, so that a fault can hit it alone."""
+    """A named group of tenants with an entrance of its own, so that a fault can hit it alone.
+
+    quotas: what its tenants were sold, where that is not what everybody has: kind -> amount, in the
+    words of the system's driver (`lab.system.Governed`).
+    """
 
     name: str
     size: int
+    quotas: Mapping[str, float] = field(default_factory=dict[str, float], hash=False)
 
     @property
     def tenants(self) -> tuple[str, ...]:
@@ -28,10 +34,11 @@ class Cohort:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What every tenant of a cohort does: open loop, Poisson arrivals at `per_second` each.
+    """What every tenant of a cohort does: open loop, `per_second` arrivals each.
 
     in_flight_max bounds a tenant's unfinished actions; what is due beyond is dropped, and counted.
     actions names what the behaviour yields, so that fitness can be told before anything starts.
+    schedule: how the arrivals come (lab/arrivals.py).
     """
 
     cohort: str
@@ -40,3 +47,4 @@ class Workload:
     actions: frozenset[type[Action]]
     in_flight_max: int = 64
     deadline_seconds: float = 5.0
+    schedule: Schedule = POISSON

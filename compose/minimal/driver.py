@@ -1,14 +1,13 @@
 """Turns the lab's actions into the messages of `app.py`. Copy it beside a backend of your own."""
 
-import asyncio
 import hmac
 import json
 
 from redis.asyncio import Redis
-from websockets.asyncio.client import connect
 
 from lab.actions import Action, List, Read, Work, Write
 from lab.system import Census, Endpoint, Reply, Site, Tenant, TenantPlan
+from lab.transport import Line
 
 MESSAGES = {
     Write: lambda a: {"do": "write", "key": a.key, "value": a.value},
@@ -18,31 +17,23 @@ MESSAGES = {
 }
 
 
+def read(message: str) -> tuple[str, tuple[str, dict]]:
+    reply = json.loads(message)
+    return reply["id"], (message, reply)
+
+
 class Session:
-    async def open(self, url: str, token: str) -> "Session":
-        self.turn, self.heard, headers = asyncio.Lock(), [], {"Authorization": token}
-        self.socket = await connect(url, additional_headers=headers, compression=None, proxy=None)
-        return self
+    def __init__(self, line: Line) -> None:
+        self.line = line
+        self.overheard, self.close, self.abort = line.overheard, line.close, line.abort
 
     async def perform(self, action: Action, *, op: str, deadline_seconds: float) -> Reply:
-        async with asyncio.timeout(deadline_seconds), self.turn:
-            await self.socket.send(json.dumps({"id": op} | MESSAGES[type(action)](action)))
-            while (reply := json.loads(raw := await self.socket.recv()))["id"] != op:
-                self.heard.append(raw)  # the late answer to a question that was given up
+        message = json.dumps({"id": op} | MESSAGES[type(action)](action))
+        raw, reply = await self.line.ask(op, message, deadline_seconds)
         if "error" in reply:
-            self.heard.append(raw)
+            self.line.hear(raw)
             raise ConnectionError(reply["error"])
         return Reply(reply["result"] if isinstance(action, Read) else None, raw)
-
-    def overheard(self) -> list[str]:
-        heard, self.heard = self.heard, []
-        return heard
-
-    async def close(self) -> None:
-        await self.socket.close()
-
-    def abort(self) -> None:
-        self.socket.transport.abort()
 
 
 class Driver:
@@ -58,7 +49,8 @@ class Driver:
     async def connect(self, tenant: Tenant) -> Session:
         key, who = self.site.variables["APP_KEY"].encode(), tenant.id
         token = f"{who}.{hmac.digest(key, who.encode(), 'sha256').hex()}"
-        return await Session().open(f"ws://{self.site.entrance('client', tenant.cohort)}", token)
+        url = f"ws://{self.site.entrance('client', tenant.cohort)}"
+        return Session(await Line(read).open(url, headers={"Authorization": token}))
 
     async def retire(self, tenants: list[Tenant]) -> None:
         await self.redis.delete(*[f"tenant:{tenant.id}" for tenant in tenants])

@@ -6,6 +6,7 @@ Plain asyncio on purpose: tasks, futures and timers are the hot path of the load
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Coroutine
 from itertools import count
 from time import monotonic_ns
@@ -15,10 +16,8 @@ from lab.actions import Abandon, Action, Step
 from lab.history import Outcome
 from lab.load.outcome import (
     ABANDONED,
-    CENSORED,
     NOT_CONNECTED,
     RESET,
-    TIMEOUT,
     bounded,
     classify,
 )
@@ -50,14 +49,16 @@ class _Abandoned(Exception):  # noqa: N818 - no error, but the step's own intent
     """The time after which the step drops its connection has come."""
 
 
-class _Flight:
+class Flight:
     """A step that is under way. `why` is set when the engine, and nobody else, ends it."""
 
     __slots__ = ("expires_ns", "session", "task", "why")
 
-    def __init__(self, session: int, expires_ns: int) -> None:
-        self.task = asyncio.current_task()
-        self.session, self.expires_ns, self.why = session, expires_ns, ""
+    def __init__(self) -> None:
+        self.task: asyncio.Task[None] | None = None
+        self.session: Session | None = None
+        self.expires_ns = sys.maxsize
+        self.why = ""
 
     def end(self, why: str) -> None:
         """End it with this error; the first reason counts."""
@@ -70,20 +71,38 @@ class Client:
     """Performs steps for one tenant, several at once, on one session at a time.
 
     tasks: where reconnecting runs; an exception in it is a bug of the driver and ends the run.
+    flights: what is under way for all tenants; the engine ends what has to end.
     """
 
+    __slots__ = (
+        "_absent",
+        "_driver",
+        "_driver_file",
+        "_flights",
+        "_heard",
+        "_reopening",
+        "_seed",
+        "_session",
+        "_tasks",
+        "serial",
+        "tenant",
+    )
+
     def __init__(
-        self, tenant: Tenant, driver: Driver, plan: GeneratorPlan, tasks: asyncio.TaskGroup
+        self,
+        tenant: Tenant,
+        driver: Driver,
+        plan: GeneratorPlan,
+        tasks: asyncio.TaskGroup,
+        flights: set[Flight],
     ) -> None:
         self.tenant, self._driver, self._driver_file = tenant, driver, plan.driver
-        self._tasks = tasks
-        self._jitter = stream(plan.seed, "reconnect", tenant.name)
+        self._tasks, self._seed, self._flights = tasks, plan.seed, flights
         self._session: Session | None = None
         self.serial = 0
         self._absent = NOT_CONNECTED  # why there is no session, when there is none
         self._heard: list[str] = []
         self._reopening: asyncio.Task[None] | None = None
-        self._flights: set[_Flight] = set()
 
     @property
     def connected(self) -> bool:
@@ -101,15 +120,17 @@ class Client:
         self.serial += 1
         return ""
 
-    async def perform(self, step: Step, *, op: str, deadline_seconds: float) -> Landing:
+    async def perform(
+        self, flight: Flight, step: Step, op: str, deadline_seconds: float
+    ) -> Landing:
         """Do one step now. Raises LabError when the driver does what no driver may do."""
         session, serial = self._session, self.serial
         if session is None:
             self._reopen()
             return Landing(serial, 0, Outcome.FAIL, self._absent, "")
         sent_ns = monotonic_ns()
-        flight = _Flight(serial, sent_ns + int((deadline_seconds + GRACE_SECONDS) * 1e9))
-        self._flights.add(flight)
+        flight.session = session
+        flight.expires_ns = sent_ns + int((deadline_seconds + GRACE_SECONDS) * 1e9)
         received = ""
         try:
             reply = await _performing(session, step, op, deadline_seconds)
@@ -124,8 +145,6 @@ class Client:
             outcome, error = classify(problem, self._driver_file)
             if flight.why:
                 outcome, error = Outcome.INFO, flight.why
-        finally:
-            self._flights.discard(flight)
         if error in (RESET, ABANDONED):
             self._lost(serial, error)
         return Landing(serial, sent_ns, outcome, error, received)
@@ -136,17 +155,6 @@ class Client:
             self._heard.extend(self._session.overheard())
         heard, self._heard = self._heard, []
         return [bounded(text) for text in heard]
-
-    def expire(self, now_ns: int) -> None:
-        """End what is far beyond its deadline: its driver forgot to."""
-        for flight in self._flights:
-            if now_ns > flight.expires_ns:
-                flight.end(TIMEOUT)
-
-    def censor(self) -> None:
-        """End everything in flight: the run is over."""
-        for flight in self._flights:
-            flight.end(CENSORED)
 
     async def close(self) -> None:
         """Close the session in good manners, or drop it when it does not answer."""
@@ -175,7 +183,7 @@ class Client:
         session.abort()
         self._heard.extend(session.overheard())
         for flight in self._flights:
-            if flight.session == serial:
+            if flight.session is session:
                 flight.end(why)
         self._absent = ABANDONED if why == ABANDONED else NOT_CONNECTED
         self._reopen()
@@ -186,9 +194,10 @@ class Client:
 
     async def _reopened(self) -> None:
         first, longest = BACKOFF_SECONDS
+        jitter = stream(self._seed, "reconnect", self.tenant.name, str(self.serial))
         for attempt in count():
             wait = min(longest, first * 2 ** min(attempt, 16))
-            await asyncio.sleep(wait * self._jitter.uniform(0.5, 1.0))
+            await asyncio.sleep(wait * jitter.uniform(0.5, 1.0))
             if not await self.open(REOPEN_SECONDS):
                 return
             self._absent = NOT_CONNECTED

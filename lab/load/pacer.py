@@ -12,19 +12,20 @@ import asyncio
 import ctypes
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Callable
 from time import monotonic_ns
 from typing import Protocol
 
-BURST = 16
-"""Actions already due are started without a pause, but the loop gets a turn after this many."""
+Turn = Callable[[], int | None]
+"""Does what is due and says when it wants to be called next: None is never, and after a time that
+is past the loop gets its turn first."""
 
 
 class Pacer(Protocol):
-    """Something that waits."""
+    """Something that calls at the right time."""
 
-    async def until(self, due_ns: int) -> None:
-        """Return at `due_ns` of the monotonic clock, or at once when that is past."""
+    async def run(self, turn: Turn) -> None:
+        """Call `turn` now, then whenever it says, until it says None. Raises what `turn` raises."""
         ...
 
     def close(self) -> None:
@@ -37,69 +38,62 @@ def pacer() -> Pacer:
     return TimerPacer() if sys.platform == "linux" else LoopPacer()
 
 
-class _Bursts:
-    """Lets the loop have a turn now and then while the schedule is being caught up with."""
-
-    def __init__(self) -> None:
-        self._since_turn = 0
-
-    async def due(self, due_ns: int) -> bool:
-        """Whether `due_ns` is past."""
-        if monotonic_ns() < due_ns:
-            self._since_turn = 0
-            return False
-        self._since_turn += 1
-        if self._since_turn >= BURST:
-            self._since_turn = 0
-            await asyncio.sleep(0)
-        return True
+async def until(pace: Pacer, due_ns: int) -> None:
+    """Return at `due_ns` of the monotonic clock, or at once when that is past."""
+    await pace.run(lambda: due_ns if monotonic_ns() < due_ns else None)
 
 
 class LoopPacer:
     """Absolute deadlines on the loop's timer: portable, up to 1 ms late."""
 
-    def __init__(self) -> None:
-        self._bursts = _Bursts()
-
-    async def until(self, due_ns: int) -> None:
+    async def run(self, turn: Turn) -> None:
         """See Pacer."""
-        if await self._bursts.due(due_ns):
-            return
-        while (left_ns := due_ns - monotonic_ns()) > 0:  # noqa: ASYNC110 - time is the event
-            await asyncio.sleep(left_ns / 1e9)
+        while (due_ns := turn()) is not None:
+            await asyncio.sleep(0)
+            while (left_ns := due_ns - monotonic_ns()) > 0:  # noqa: ASYNC110 - time is the event
+                await asyncio.sleep(left_ns / 1e9)
 
     def close(self) -> None:
         """Holds nothing."""
 
 
 class TimerPacer:
-    """A timerfd watched by the loop, for one `until` at a time. Raises OSError without one."""
+    """A timerfd watched by the loop, for one `run` at a time. Raises OSError without one.
+
+    Turns are called straight from the loop: a task to wake would cost two more rounds of it.
+    """
 
     def __init__(self) -> None:
-        self._bursts = _Bursts()
         self._loop = asyncio.get_running_loop()
-        self._rung: asyncio.Future[None] | None = None
         self._fd = _timer_create()
-        self._loop.add_reader(self._fd, self._ring)
 
-    async def until(self, due_ns: int) -> None:
+    async def run(self, turn: Turn) -> None:
         """See Pacer."""
-        if await self._bursts.due(due_ns):
-            return
-        self._rung = self._loop.create_future()
-        _timer_set(self._fd, due_ns)
-        await self._rung
+        over: asyncio.Future[None] = self._loop.create_future()
 
-    def _ring(self) -> None:
-        # A wait that was cancelled and started anew may find nothing to read.
-        with suppress(BlockingIOError):
-            os.read(self._fd, 8)
-        if self._rung is not None and not self._rung.done():
-            self._rung.set_result(None)
+        def ring() -> None:
+            if over.done():
+                return
+            try:
+                due_ns = turn()
+            except Exception as error:  # noqa: BLE001 - whoever awaits the run gets it
+                over.set_exception(error)
+                return
+            if due_ns is None:
+                over.set_result(None)
+            else:
+                # Takes back that it rang, so nobody has to read; 0 would switch it off.
+                _timer_set(self._fd, max(1, due_ns))
+
+        self._loop.add_reader(self._fd, ring)
+        try:
+            ring()
+            await over
+        finally:
+            self._loop.remove_reader(self._fd)
 
     def close(self) -> None:
         """Close the timer."""
-        self._loop.remove_reader(self._fd)
         os.close(self._fd)
 
 
@@ -129,9 +123,12 @@ else:
         fd: int = _libc.timerfd_create(_CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
         return _checked(fd)
 
+    _settime = _libc.timerfd_settime
+    _settime.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+
     def _timer_set(fd: int, due_ns: int) -> None:
         spec = _TimerSpec(0, 0, *divmod(due_ns, 10**9))
-        _checked(_libc.timerfd_settime(fd, _TFD_TIMER_ABSTIME, ctypes.byref(spec), None))
+        _checked(_settime(fd, _TFD_TIMER_ABSTIME, ctypes.byref(spec), None))
 
     def _checked(result: int) -> int:
         if result < 0:

@@ -1,20 +1,20 @@
-"""When everything is due: Poisson arrivals drawn from the seed before anything is answered.
+"""When everything of a phase is due, drawn from the seed before anything is answered.
 
-Open loop: nothing that the system does changes the schedule (Schroeder et al., "Open Versus Closed:
-A Cautionary Tale", NSDI 2006). Each tenant draws per workload from streams of its own, so a tenant
-or a workload more or less leaves the arrivals of all others as they were.
+Each tenant draws per workload from streams of its own, so a tenant or a workload more or less
+leaves the arrivals of all others as they were, and so does the number of workers.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from heapq import merge
 
 from lab.actions import Step
+from lab.arrivals import Draw
 from lab.errors import LabError
-from lab.load.wire import Gate, PhasePlan
+from lab.load.wire import PhasePlan
 from lab.seeds import stream
 from lab.system import Tenant
 from lab.workload import Workload
@@ -25,12 +25,17 @@ Arrival = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """One tenant under one workload (`index` in the phase's workloads) of one phase."""
+    """One tenant under one workload (`index` in the phase's workloads) of one phase.
+
+    place, of: the tenant is number `place` of its cohort's `of`.
+    """
 
     seed: int
     phase: PhasePlan
     tenant: Tenant
     index: int
+    place: int = 0
+    of: int = 1
 
     @property
     def workload(self) -> Workload:
@@ -48,8 +53,9 @@ class Lane:
     def arrivals(self) -> Iterator[int]:
         """When its actions are due, in nanoseconds since the phase's start."""
         names = (self.phase.name, self.tenant.name, str(self.index))
-        draw = stream(self.seed, "arrivals", *names).expovariate
-        return _poisson(draw, self.workload.per_second, self.phase.gate(self.index))
+        rng, workload = stream(self.seed, "arrivals", *names), self.workload
+        gate = self.phase.gate(self.index)
+        return workload.schedule.due_ns(Draw(rng, workload.per_second, gate, self.place, self.of))
 
     def steps(self) -> Iterator[Step]:
         """What it does, one step for each arrival."""
@@ -66,13 +72,19 @@ class Lane:
             raise LabError(f"the behaviour {name} ended", mend="behaviours go on forever") from None
 
 
-def lanes(seed: int, phase: PhasePlan, tenants: Iterable[Tenant]) -> Iterator[Lane]:
-    """A lane for each tenant of each workload's cohort, workload by workload."""
-    everybody = tuple(tenants)
+def lanes(
+    seed: int, phase: PhasePlan, tenants: Iterable[Tenant], share: tuple[int, int] = (0, 1)
+) -> Iterator[Lane]:
+    """A lane for each tenant of each workload's cohort, workload by workload.
+
+    share: (worker, workers); only that worker's lanes, each as it would be with one worker.
+    """
+    everybody, (worker, workers) = tuple(tenants), share
     for index, workload in enumerate(phase.workloads):
-        for tenant in everybody:
-            if tenant.cohort == workload.cohort:
-                yield Lane(seed, phase, tenant, index)
+        cohort = [k for k, tenant in enumerate(everybody) if tenant.cohort == workload.cohort]
+        for place, at in enumerate(cohort):
+            if at % workers == worker:
+                yield Lane(seed, phase, everybody[at], index, place, len(cohort))
 
 
 def numbered(position: int, dues: Iterator[int]) -> Iterator[Arrival]:
@@ -95,19 +107,3 @@ def schedule_digest(seed: int, phase: PhasePlan, tenants: Iterable[Tenant]) -> s
         step = whole[at].next_step(steps[at])
         digest.update(f"{due_ns} {whole[at].prefix}{number} {step!r}\n".encode())
     return digest.hexdigest()
-
-
-def _poisson(draw: Callable[[float], float], per_second: float, gate: Gate) -> Iterator[int]:
-    """A Poisson process on the gate's own time: the clock stands still while the gate is shut."""
-    if per_second <= 0:
-        return
-    per_ns = per_second / 1e9
-    at_ns = draw(per_ns)
-    for start, end in gate:
-        start_ns, width_ns = round(start * 1e9), round(end * 1e9) - round(start * 1e9)
-        while at_ns < width_ns:
-            yield start_ns + int(at_ns)
-            at_ns += draw(per_ns)
-        # Exponential gaps forget what came before, so the rest of this one goes on in the next
-        # window.
-        at_ns -= width_ns

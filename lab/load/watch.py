@@ -8,12 +8,10 @@ from __future__ import annotations
 import time
 from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from math import ceil
 
 from lab.history import Op
-from lab.load.outcome import CENSORED, DROPPED, NOT_CONNECTED
-from lab.load.wire import Health
+from lab.load.wire import PhaseReport, Report
+from lab.transport import chosen
 
 TICK_NS = 50_000_000
 """The ticker's period; what it comes late by, the whole loop stood still for."""
@@ -50,11 +48,11 @@ class Tally:
         if op.sent_ns:
             self.late_ns.append(op.sent_ns - op.due_ns)
 
-    def health(self) -> Health:
+    def report(self) -> PhaseReport:
         """The phase's figures."""
-        return _health(
-            self.errors,
-            self.late_ns,
+        return PhaseReport(
+            errors=dict(self.errors),
+            late_ns=self.late_ns.tobytes(),
             stall_ns=self.stall_ns,
             cpu_seconds=self.cpu_seconds,
             seconds=self.seconds,
@@ -79,52 +77,13 @@ class Watch:
                 tally.stall_ns = max(tally.stall_ns, late_ns)
         self._stall_ns = max(self._stall_ns, late_ns)
 
-    def health(self) -> Health:
+    def report(self) -> Report:
         """The whole run's figures, with every phase's own."""
-        late_ns = array("q")
-        errors: Counter[str] = Counter()
-        for tally in self.tallies.values():
-            late_ns.extend(tally.late_ns)
-            errors.update(tally.errors)
-        return _health(
-            errors,
-            late_ns,
+        return Report(
+            phases={name: tally.report() for name, tally in self.tallies.items()},
             stall_ns=self._stall_ns,
             cpu_seconds=time.process_time(),
             seconds=time.monotonic() - self._began,
-            phases={name: tally.health() for name, tally in self.tallies.items()},
+            transport=chosen(),
             stalls=tuple(self._stalls),
         )
-
-
-def _health(
-    errors: Mapping[str, int],
-    late_ns: Sequence[int],
-    *,
-    stall_ns: int,
-    cpu_seconds: float,
-    seconds: float,
-    phases: dict[str, Health] | None = None,
-    stalls: tuple[tuple[int, int], ...] = (),
-) -> Health:
-    rising = sorted(late_ns)
-    return Health(
-        due=sum(errors.values()),
-        sent=len(rising),
-        dropped=errors.get(DROPPED, 0),
-        censored=errors.get(CENSORED, 0),
-        not_connected=errors.get(NOT_CONNECTED, 0),
-        lateness_p50_ms=_nearest_rank(rising, 0.5) / 1e6,
-        lateness_p99_ms=_nearest_rank(rising, 0.99) / 1e6,
-        lateness_max_ms=_nearest_rank(rising, 1.0) / 1e6,
-        stall_max_ms=stall_ns / 1e6,
-        cpu_seconds=cpu_seconds,
-        seconds=seconds,
-        phases=phases or {},
-        stalls=stalls,
-    )
-
-
-def _nearest_rank(rising: Sequence[int], quantile: float) -> int:
-    """An observed value, never an interpolated one; 0 where nothing was observed."""
-    return rising[max(0, ceil(quantile * len(rising)) - 1)] if rising else 0

@@ -16,13 +16,11 @@ from pathlib import Path
 
 import msgspec
 
+from lab.arrivals import Gate
 from lab.errors import LabError
 from lab.history import Op
 from lab.system import Site, Tenant
 from lab.workload import Workload
-
-Gate = tuple[tuple[float, float], ...]
-"""Seconds since the phase's start in which a workload is active: rising, half-open windows."""
 
 HEADER = struct.Struct(">I")
 
@@ -32,7 +30,8 @@ class GeneratorPlan:
     """What a worker needs for the whole run; `epoch_ns` is the run's, in monotonic nanoseconds.
 
     workloads: those that phases will hold. The worker imports their modules before anything is
-    timed; one that first comes with its phase makes that phase late by the import.
+    timed; one that first comes with its phase makes that phase late by the import. tenants: all of
+    the run's; worker: which of how many `workers` this is, and so which tenants are its own.
     """
 
     driver: Path
@@ -41,6 +40,13 @@ class GeneratorPlan:
     seed: int
     epoch_ns: int
     workloads: tuple[Workload, ...] = ()
+    worker: int = 0
+    workers: int = 1
+
+    @property
+    def mine(self) -> tuple[Tenant, ...]:
+        """The tenants of this worker."""
+        return self.tenants[self.worker :: self.workers]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +99,7 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """Wait for what is in flight, censor the rest, close the sessions, tell the health."""
+    """Wait for what is in flight, censor the rest, close the sessions, report."""
 
     drain_seconds: float
 
@@ -126,14 +132,36 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     mend: str = ""
 
 
-class Health(msgspec.Struct, frozen=True, kw_only=True, tag="health"):
-    """Whether the generator did what was asked of it, over the whole run or in one phase.
+class PhaseReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What one worker saw of one phase; late_ns: sent minus due of everything sent, as int64."""
+
+    errors: dict[str, int]
+    late_ns: bytes
+    stall_ns: int
+    cpu_seconds: float
+    seconds: float
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True, tag="report"):
+    """What one worker saw of the whole run; lab/load/watch.py makes one Health of all of them."""
+
+    phases: dict[str, PhaseReport]
+    stall_ns: int
+    cpu_seconds: float
+    seconds: float
+    transport: str
+    stalls: tuple[tuple[int, int], ...] = ()
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """The generator's own figures, over the whole run or in one phase.
 
     due: actions the schedule held; sent: those that were sent; dropped: due beyond `in_flight_max`;
     not_connected: due while the tenant had no session; censored: unfinished at the end of the run.
     lateness: sent minus due; stall: by how much the 50 ms ticker was late at worst; cpu_seconds:
-    the worker's own; seconds: how long it lasted. stalls: when (monotonic clock, at its end) and
-    for how long everything stood still. `phases` and `stalls` are empty in a phase's own entry.
+    the workers' own, together; seconds: how long it lasted. stalls: when (monotonic clock, at its
+    end) and for how long everything stood still. `phases`, `stalls`, `workers` and `transport` are
+    the whole run's only.
     """
 
     due: int = 0
@@ -147,6 +175,8 @@ class Health(msgspec.Struct, frozen=True, kw_only=True, tag="health"):
     stall_max_ms: float = 0.0
     cpu_seconds: float = 0.0
     seconds: float = 0.0
+    workers: int = 0
+    transport: str = ""
     phases: dict[str, Health] = {}
     stalls: tuple[tuple[int, int], ...] = ()
 
@@ -158,7 +188,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True, tag="health"):
         return whole | {f"{phase}.{n}": v for phase, own in each.items() for n, v in own.items()}
 
 
-Message = Done | Batch | Connected | Failed | Health
+Message = Done | Batch | Connected | Failed | Report
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)

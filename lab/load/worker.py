@@ -1,8 +1,8 @@
 """The load generator's process: `python -m lab.load.worker PARENT`, started by lab.load.generator.
 
 Takes commands on stdin, tells operations and answers on stdout (lab/load/wire.py), complains on
-stderr. It never outlives the lab: it ends when its stdin does, and the kernel kills it with its
-parent.
+stderr. It never outlives the lab: when its stdin ends it drains for a second and goes, and the
+kernel kills it with its parent.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ FLUSH_SECONDS = 0.1
 FLUSH_OPS = 500
 NICENESS = -10
 CLOSE_SECONDS = 5.0
+LEAVE_SECONDS = 1.0
+"""What is in flight gets this long when the lab leaves in the middle of a run."""
 
 T = TypeVar("T")
 
@@ -105,12 +107,9 @@ class Up(asyncio.Protocol):
 
 
 async def receive(orders: asyncio.StreamReader, kind: type[T]) -> T:
-    """The next frame from the lab. Leaves the process when there will be none."""
-    try:
-        (size,) = HEADER.unpack(await orders.readexactly(HEADER.size))
-        body = await orders.readexactly(size)
-    except asyncio.IncompleteReadError:
-        _leave()
+    """The next frame from the lab. Raises EOFError when there will be none."""
+    (size,) = HEADER.unpack(await orders.readexactly(HEADER.size))
+    body = await orders.readexactly(size)
     # From our own parent, over a pipe that nobody else has.
     return cast(T, pickle.loads(body))
 
@@ -136,13 +135,19 @@ async def serve(stdin: int, stdout: int) -> int:
 
 async def _generate(orders: asyncio.StreamReader, up: Up) -> None:
     """Everything from the plan to the health."""
-    plan = await receive(orders, GeneratorPlan)
+    try:
+        plan = await receive(orders, GeneratorPlan)
+    except EOFError:
+        _leave()
     driver = load_driver(plan.driver)(plan.site)
     commands: asyncio.Queue[Command] = asyncio.Queue()
 
     async def listen() -> None:
-        while True:
-            commands.put_nowait(cast(Command, await receive(orders, object)))
+        with suppress(EOFError):
+            while True:
+                commands.put_nowait(cast(Command, await receive(orders, object)))
+        # No further orders, and nobody said Finish: the lab was interrupted, or failed.
+        commands.put_nowait(Finish(LEAVE_SECONDS))
 
     async with asyncio.TaskGroup() as tasks:
         background = [tasks.create_task(up.flushing()), tasks.create_task(listen())]
@@ -229,7 +234,8 @@ def _leave() -> NoReturn:
 def main(parent: int) -> int:
     """Set the process up and serve."""
     _die_with(parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the lab drains us when the person interrupts it
+    for each in (signal.SIGINT, signal.SIGTERM):  # the lab drains us when somebody interrupts it
+        signal.signal(each, signal.SIG_IGN)
     _raise_file_limit()
     _go_first()
     stdin, stdout = os.dup(0), os.dup(1)

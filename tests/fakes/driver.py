@@ -6,79 +6,39 @@ may; DEAF names one on which it forgets its deadline; DIE names one on which its
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import count
 
 import msgspec
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
 
 from lab.actions import Action, List, Raw, Read, Work, Write
 from lab.system import Census, Driver, Refused, Reply, Session, Site, Tenant, TenantPlan
+from lab.transport import Line
+
+ADMIN_SECONDS, DEAF_SECONDS = 10.0, 3_600.0
 
 
 class FakeSession:
-    """One connection; one task reads all answers and hands them out."""
+    """One connection, on which many actions are under way."""
 
-    def __init__(self, connection: ClientConnection, variables: dict[str, str]) -> None:
-        self._connection, self._variables = connection, variables
-        self._waiting: dict[str, asyncio.Future[str]] = {}
-        self._heard: list[str] = []
-        self._reader = asyncio.create_task(self._read())
+    def __init__(self, line: Line[str], variables: dict[str, str]) -> None:
+        self._line, self._variables = line, variables
+        self.overheard, self.close, self.abort = line.overheard, line.close, line.abort
 
     async def perform(self, action: Action, *, op: str, deadline_seconds: float) -> Reply:
         """See Session."""
         name = type(action).__name__.lower()
         self._misbehave(name)
-        answer = asyncio.get_running_loop().create_future()
-        self._waiting[op] = answer
-        try:
-            deaf = self._variables.get("DEAF") == name
-            async with asyncio.timeout(None if deaf else deadline_seconds):
-                await self._connection.send(_request(op, name, action))
-                raw = await answer
-        finally:
-            self._waiting.pop(op, None)
+        seconds = DEAF_SECONDS if self._variables.get("DEAF") == name else deadline_seconds
+        raw = await self._line.ask(op, _request(op, name, action), seconds)
         body = msgspec.json.decode(raw, type=dict[str, object])
         if refused := body.get("refused"):
-            self._heard.append(raw)
+            self._line.hear(raw)
             raise Refused(str(refused))
         value = body.get("value")
         return Reply(None if value is None else str(value), raw)
-
-    def overheard(self) -> Sequence[str]:
-        """See Session."""
-        heard, self._heard = self._heard, []
-        return heard
-
-    async def close(self) -> None:
-        """See Session."""
-        await self._connection.close()
-        await self._reader
-
-    def abort(self) -> None:
-        """See Session."""
-        self._connection.transport.abort()
-
-    async def _read(self) -> None:
-        try:
-            async for text in self._connection:
-                self._hand_out(text if isinstance(text, str) else text.decode())
-        except ConnectionClosed:
-            pass  # told to everybody who waits, just below
-        for waiting in self._waiting.values():
-            if not waiting.done():
-                waiting.set_exception(ConnectionResetError("the connection is gone"))
-
-    def _hand_out(self, raw: str) -> None:
-        waiting = self._waiting.get(str(msgspec.json.decode(raw, type=dict[str, object])["op"]))
-        if waiting is not None and not waiting.done():
-            waiting.set_result(raw)
-        else:
-            self._heard.append(raw)
 
     def _misbehave(self, name: str) -> None:
         if self._variables.get("BUG") == name:
@@ -107,9 +67,8 @@ class FakeDriver:
     async def connect(self, tenant: Tenant) -> Session:
         """See Driver."""
         where = self._site.entrance("client", tenant.cohort)
-        return FakeSession(
-            await _connected(f"ws://{where}/{tenant.id}"), dict(self._site.variables)
-        )
+        line = await Line(_read).open(f"ws://{where}/{tenant.id}")
+        return FakeSession(line, dict(self._site.variables))
 
     async def retire(self, tenants: Sequence[Tenant]) -> None:
         """See Driver."""
@@ -124,16 +83,19 @@ class FakeDriver:
         """Holds nothing."""
 
     async def _administer(self, action: str, key: str) -> str | None:
-        request = {"op": f"admin-{next(self._numbers)}", "action": action, "fields": {"key": key}}
-        async with await _connected(f"ws://{self._site.entrance('client')}/admin") as admin:
-            await admin.send(msgspec.json.encode(request).decode())
-            answer = msgspec.json.decode(await admin.recv(), type=dict[str, object])
-        value = answer.get("value")
+        op, fields = f"admin-{next(self._numbers)}", {"key": key}
+        admin = await Line(_read).open(f"ws://{self._site.entrance('client')}/admin")
+        request = msgspec.json.encode({"op": op, "action": action, "fields": fields})
+        try:
+            raw = await admin.ask(op, request.decode(), ADMIN_SECONDS)
+        finally:
+            await admin.close()
+        value = msgspec.json.decode(raw, type=dict[str, object]).get("value")
         return None if value is None else str(value)
 
 
-async def _connected(uri: str) -> ClientConnection:
-    return await connect(uri, compression=None, proxy=None, ping_interval=None, close_timeout=1)
+def _read(raw: str) -> tuple[str, str]:
+    return str(msgspec.json.decode(raw, type=dict[str, object])["op"]), raw
 
 
 def _request(op: str, name: str, action: Action) -> str:

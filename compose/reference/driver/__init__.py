@@ -13,20 +13,19 @@ from typing import Any
 
 import aiohttp
 import msgspec
-from websockets.asyncio.client import connect
-from websockets.exceptions import InvalidStatus
 
 from lab.actions import Action, Claim, Edit, List, Raw, Read, Spend, Work, Write
-from lab.errors import LabError
+from lab.errors import LabError, UsageError
 from lab.system import Census, Refused, Site, Tenant, TenantPlan
+from lab.transport import Line, UpgradeError
 
 from . import governing
 from .census import counted
-from .session import USER, Token, UnknownOutcomeError, WebSocketSession
+from .session import USER, Token, UnknownOutcomeError, WebSocketSession, addressed
 
 __all__ = ["ReferenceDriver", "UnknownOutcomeError", "WebSocketSession", "driver"]
 
-CONNECT_SECONDS, CLOSE_SECONDS, CALL_SECONDS, ASK_SECONDS = 10.0, 2.0, 30.0, 3.0
+CALL_SECONDS, ASK_SECONDS = 30.0, 3.0
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -63,28 +62,19 @@ class ReferenceDriver:
         token = await self._login(tenant)
         where = self._site.entrance("client", tenant.cohort)
         try:
-            socket = await connect(
-                f"ws://{where}/ws",
-                additional_headers={"Authorization": f"Bearer {token.text}"},
-                compression=None,
-                proxy=None,
-                ping_interval=None,
-                open_timeout=CONNECT_SECONDS,
-                close_timeout=CLOSE_SECONDS,
-                max_queue=256,
-            )
-        except InvalidStatus as error:
-            status = error.response.status_code
-            if status in (401, 403, 429):
-                raise Refused(f"the upgrade was refused with {status}") from None
-            raise ConnectionRefusedError(f"the upgrade failed with {status}") from None
+            headers = {"Authorization": f"Bearer {token.text}"}
+            line = await Line(addressed).open(f"ws://{where}/ws", headers=headers)
+        except UpgradeError as error:
+            if error.status in (401, 403, 429):
+                raise Refused(f"the upgrade was refused with {error.status}") from None
+            raise
 
         async def renew(old: Token) -> Token:
             return await self._token(
                 tenant, "/sessions/renew", b"", {"Authorization": f"Bearer {old.text}"}
             )
 
-        return WebSocketSession(socket, tenant.id, token, renew)
+        return WebSocketSession(line, tenant.id, token, renew)
 
     async def resolve(self, tenant: Tenant, ops: Sequence[str]) -> dict[str, bool]:
         """Ask, on a socket of its own, which of these messages were done: op -> whether.
@@ -124,11 +114,18 @@ class ReferenceDriver:
         own = {"sockets": tuple(sorted(sockets)), "files": tuple(counters["files"])}
         return await counted(self._site) | own
 
+    async def lent(self) -> Census:
+        """Connections in use, by the pid of their server process, and shares of the pool."""
+        counters = await self.counters()
+        connections = (f"server pid {pid} for {who}" for pid, who in counters["lent"].items())
+        shares = (f"{n} of the pool for {who}" for who, n in counters["held"].items())
+        return {"connections": tuple(sorted(connections)), "shares": tuple(sorted(shares))}
+
     async def counters(self) -> Mapping[str, Any]:
         """What the backend says of itself."""
         return _decode(await self._admin("GET", "/counters", None))
 
-    async def metered(self) -> dict[str, dict[str, float]]:
+    async def metered(self) -> Mapping[str, Mapping[str, float]]:
         """See `lab.system.Metered`."""
         return governing.meters(await self.counters())
 
@@ -136,13 +133,14 @@ class ReferenceDriver:
         """See `lab.system.Governed`."""
         return await governing.limits(self._changed, tenant.id)
 
-    async def limit(self, tenant: Tenant, kind: str, amount: float) -> None:
+    async def limit(self, tenant: Tenant, kind: str, amount: float) -> float:
         """See `lab.system.Governed`."""
-        await governing.limit(self._changed, tenant.id, kind, amount)
+        return await governing.limit(self._changed, tenant.id, kind, amount)
 
     async def unlimit(self, tenant: Tenant, kind: str) -> None:
         """See `lab.system.Governed`."""
-        await governing.limit(self._changed, tenant.id, kind, None)
+        with suppress(UsageError):  # who is not there is held to nothing
+            await governing.limit(self._changed, tenant.id, kind, None)
 
     async def close(self) -> None:
         """Close the HTTP connections."""
@@ -194,6 +192,8 @@ class ReferenceDriver:
                 answer = await response.read()
         except (aiohttp.ClientError, OSError) as error:
             raise LabError(f"{method} {path} failed: {error}", where="admin") from error
+        if response.status == 404:
+            raise UsageError("there is no such tenant", where=path)
         if response.status != 200:
             raise LabError(f"{method} {path}: {response.status} {answer.decode()}", where="admin")
         return answer

@@ -14,6 +14,7 @@ KINDS = {
     "in_flight": "in_flight",
     "connections": "connections",
     "queue": "queue",
+    "parallel": "parallel",
     "cpu": "cpu_ms_per_second",
     "database": "database_ms_per_second",
     "disk": "disk_kb_per_second",
@@ -34,33 +35,46 @@ async def limits(patch: Patch, tenant: str) -> dict[str, float]:
     return {kind: told[name] for kind, name in KINDS.items()}
 
 
-async def limit(patch: Patch, tenant: str, kind: str, amount: float | None) -> None:
-    """Change one limit; None is what everybody has. The rates that a tenant may save up go along.
+async def limit(patch: Patch, tenant: str, kind: str, amount: float | None) -> float:
+    """Change one limit; None is what everybody has. Raises UsageError for an unknown kind.
 
-    Raises UsageError for a kind that the platform does not have.
+    A second's worth of requests may come at once: with the old burst a new rate would bite late.
     """
     if kind not in KINDS:
         raise UsageError(f"no quota {kind!r}", mend=f"there are {', '.join(KINDS)}")
     name = KINDS[kind]
-    whole = name in ("burst",) or name.endswith(("_second", "_minute"))
-    value = amount if amount is None or whole else max(1, round(amount))
-    await patch(tenant, {name: value})
+    rate = name == "burst" or name.endswith(("_second", "_minute"))
+    value = amount if amount is None or rate else max(1, round(amount))
+    change = {name: value}
+    if kind == "requests":
+        change["burst"] = value and max(1.0, value)
+    return (await patch(tenant, change))[name]
 
 
-def meters(counters: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+def meters(counters: Mapping[str, Any]) -> Mapping[str, Mapping[str, float]]:
     """tenant -> what it took and holds, from the backend's own counters."""
-    sockets, held = counters["sockets"], counters["gate"].get("held", {})
+    sockets, knocks, held = counters["sockets"], counters["knocks"], counters["held"]
     agents = counters["agents"].get("agents", {})
     return {
         tenant: {
-            "accepted": tally["accepted"],
-            "in_flight": tally["in_flight"],
-            "refused": sum(tally["refused"].values()),
+            "accepted": float(tally["accepted"]),
+            "in_flight": float(tally["in_flight"]),
+            "refused": float(sum(tally["refused"].values())),
             **{f"refused_{kind}": float(n) for kind, n in tally["refused"].items()},
-            **{GROWING.get(kind, kind): amount for kind, amount in tally["used"].items()},
+            **{
+                GROWING.get(str(kind), str(kind)): float(amount)
+                for kind, amount in tally["used"].items()
+            },
             "sockets": float(sockets.get(tenant, 0)),
+            "knocks": float(knocks.get(tenant, 0)),
             "held": float(held.get(tenant, 0)),
-            "memory_mb": float(agents.get(tenant, {}).get("memory_mb", 0.0)),
+            **_agent(agents.get(tenant, {})),
         }
         for tenant, tally in counters["tenants"].items()
     }
+
+
+def _agent(facts: Mapping[str, float]) -> dict[str, float]:
+    """What the kernel says of the tenant's agent, where it is a process of the backend's."""
+    names = {"memory_mb": "memory_mb", "cpu_ms": "agent_cpu_ms"}
+    return {names[name]: float(facts[name]) for name in names if name in facts}

@@ -13,13 +13,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 from aiohttp import ClientError
-from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import ConnectionClosed
 
 from lab.actions import Action, Claim, Edit, List, Raw, Read, Spend, Work, Write
 from lab.system import Refused, Reply
+from lab.transport import Line
 
-USER, THREAD = "user", "main"
+USER, THREAD, NOBODY = "user", "main", ""
 ANSWER_SHARE = 0.9
 """The share of the lab's deadline that the platform is given; the rest is for the way back."""
 
@@ -76,17 +75,18 @@ def content(action: Action) -> str:
             return type(action).__name__.lower()
 
 
+def addressed(raw: str) -> tuple[str, Answer]:
+    """Whose answer a message is, and the message as text and as values."""
+    reply = _decode(raw)
+    return reply.get("message_id") or NOBODY, (raw, reply)
+
+
 class WebSocketSession:
     """See `lab.system.Session`. Its token is renewed for as long as it is open."""
 
-    def __init__(self, socket: ClientConnection, tenant: str, token: Token, renew: Renew) -> None:
-        self._socket, self._tenant = socket, tenant
-        self._waiting: dict[str, asyncio.Future[Answer]] = {}
-        self._unaddressed: asyncio.Future[Answer] | None = None
-        self._heard: list[str] = []
-        self._reader = asyncio.create_task(self._read())
+    def __init__(self, line: Line[Answer], tenant: str, token: Token, renew: Renew) -> None:
+        self._line, self._tenant = line, tenant
         self._renewer = asyncio.create_task(self._renewed(token, renew))
-        self._reader.add_done_callback(lambda _: self._renewer.cancel())
 
     async def perform(self, action: Action, *, op: str, deadline_seconds: float) -> Reply:
         """Send one message and wait for its one answer."""
@@ -103,17 +103,17 @@ class WebSocketSession:
 
     def overheard(self) -> Sequence[str]:
         """Answers that nobody waited for, and the bodies of errors."""
-        heard, self._heard = self._heard, []
-        return heard
+        return self._line.overheard()
 
     async def close(self) -> None:
         """Close the socket and wait for the other side, within its short limit."""
-        await self._socket.close()
-        await self._reader
+        self._renewer.cancel()
+        await self._line.close()
 
     def abort(self) -> None:
         """Reset the connection."""
-        self._socket.transport.abort()
+        self._renewer.cancel()
+        self._line.abort()
 
     async def _asked(
         self, action: dict[str, object], text: str, op: str, deadline_seconds: float
@@ -131,75 +131,32 @@ class WebSocketSession:
                 "deadline_ms": int(deadline_seconds * 1000 * ANSWER_SHARE),
             },
         }
-        self._check_open()
-        waiter = self._waiting[op] = asyncio.get_running_loop().create_future()
-        try:
-            async with asyncio.timeout(deadline_seconds):
-                await self._send(_encode(message).decode())
-                raw, reply = await waiter
-        finally:
-            self._waiting.pop(op, None)
+        raw, reply = await self._line.ask(op, _encode(message).decode(), deadline_seconds)
         if reply["type"] == "error":
-            self._heard.append(raw)
+            self._line.hear(raw)
             kind = Refused if reply["definite"] else UnknownOutcomeError
             raise kind(reply["code"])
         return raw, reply
 
     async def _thrown(self, payload: bytes, deadline_seconds: float) -> Reply:
         """Send bytes as they are; an answer to nobody, or the socket's end, is theirs."""
-        self._check_open()
-        waiter = self._unaddressed = asyncio.get_running_loop().create_future()
         try:
-            async with asyncio.timeout(deadline_seconds):
-                try:
-                    await self._send(payload.decode())
-                except UnicodeDecodeError:
-                    await self._send(payload)
-                raw, reply = await waiter
-        finally:
-            self._unaddressed = None
-        self._heard.append(raw)
+            message: str | bytes = payload.decode()
+        except UnicodeDecodeError:
+            message = payload
+        raw, reply = await self._line.ask(NOBODY, message, deadline_seconds)
+        self._line.hear(raw)
         raise Refused(reply.get("code", reply["type"]))
-
-    def _check_open(self) -> None:
-        if self._reader.done():
-            raise ConnectionResetError("the socket has closed")
-
-    async def _send(self, data: str | bytes) -> None:
-        try:
-            await self._socket.send(data)
-        except ConnectionClosed as error:
-            raise ConnectionResetError(f"the socket has closed: {error}") from None
 
     async def _renewed(self, token: Token, renew: Renew) -> None:
         """Fetch the next token in good time, and show it on the socket; the answer is overheard.
 
         When auth does not answer there is another try; the platform closes what gets too old.
         """
-        while True:
+        while self._line.closed is None:
             await asyncio.sleep(max(AGAIN_SECONDS, (token.expires - time.time()) * RENEW_SHARE))
             try:
                 token = await renew(token)
-                await self._send(_encode({"type": "renew", "token": token.text}).decode())
+                self._line.tell(_encode({"type": "renew", "token": token.text}).decode())
             except (Refused, OSError, TimeoutError, ClientError):
                 continue
-
-    async def _read(self) -> None:
-        why = "the socket closed"
-        try:
-            async for text in self._socket:
-                self._take(str(text), _decode(text))
-        except ConnectionClosed as error:
-            why = f"the socket closed: {error}"
-        for waiter in (*self._waiting.values(), self._unaddressed):
-            if waiter is not None and not waiter.done():
-                waiter.set_exception(ConnectionResetError(why))
-
-    def _take(self, raw: str, reply: dict[str, Any]) -> None:
-        """Give an answer to who waits for it; one that nobody waits for is kept as overheard."""
-        op = reply.get("message_id")
-        waiter = self._waiting.get(op) if op else self._unaddressed
-        if waiter is not None and not waiter.done():
-            waiter.set_result((raw, reply))
-        else:
-            self._heard.append(raw)

@@ -19,12 +19,13 @@ import pytest
 
 from lab import journal
 from lab.actions import List, Read, Step, Work, Write
-from lab.errors import LabError
+from lab.arrivals import Gate
+from lab.errors import LabError, UsageError
 from lab.history import Op, Outcome
-from lab.load.generator import Generator, generating
+from lab.load.generator import Generator, enough_for, generating
 from lab.load.service import service_times_ms
-from lab.load.wire import Gate, GeneratorPlan, Health, PhasePlan
-from lab.system import Tenant
+from lab.load.wire import GeneratorPlan, Health, PhasePlan
+from lab.system import Site, Tenant
 from lab.workload import Behaviour, Workload
 from tests.fakes import behaviours
 from tests.fakes.server import FakeBackend, fake_backend
@@ -63,7 +64,10 @@ class Scene:
 
 @asynccontextmanager
 async def scene(
-    tenants: int = 4, folder: Path | None = None, variables: Mapping[str, str] | None = None
+    tenants: int = 4,
+    folder: Path | None = None,
+    variables: Mapping[str, str] | None = None,
+    workers: int = 1,
 ) -> AsyncGenerator[Scene]:
     notes = journal.Journal(folder) if folder else None
     async with AsyncExitStack() as stack:
@@ -75,7 +79,7 @@ async def scene(
         plan = GeneratorPlan(backend.driver_file, site, everybody, 1, monotonic_ns())
         ops: list[Op] = []
         generator = await stack.enter_async_context(
-            generating(plan, on_ops=ops.extend, journal=notes)
+            generating(plan, on_ops=ops.extend, journal=notes, workers=workers)
         )
         assert (await generator.connect()).count == tenants
         yield Scene(backend, generator, ops)
@@ -118,6 +122,85 @@ def test_the_same_seed_offers_the_same_load_and_operations_come_while_it_runs() 
             return sorted((op.id, op.action, op.sent, op.due_ns - first_ns) for op in one.ops)
 
     assert anyio.run(once) == anyio.run(once)
+
+
+def test_two_workers_offer_the_load_of_one_and_answer_for_it_together() -> None:
+    async def offered(workers: int) -> tuple[set[tuple[str, str, str, int]], Health, int]:
+        async with scene(workers=workers) as one:
+            await one.play("calm", 0.5, CHAT)
+            health = await one.generator.finish(drain_seconds=1)
+            assert {op.outcome for op in one.ops} == {Outcome.OK}
+            first_ns = min(op.due_ns for op in one.ops)
+            steps = {(op.id, op.action, op.sent, op.due_ns - first_ns) for op in one.ops}
+            assert health.sent == len(steps) == len(one.ops)
+            return steps, health, len(set(one.generator.pids))
+
+    (alone, _, _), (divided, health, processes) = anyio.run(offered, 1), anyio.run(offered, 2)
+    assert alone == divided
+    assert (health.workers, processes) == (2, 2)
+    assert 0 < health.lateness_p50_ms <= health.lateness_p99_ms <= health.lateness_max_ms
+
+
+def test_many_tenants_get_several_workers_on_half_of_the_cores(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    asked = (1, 2_500, 2_501, 10_000, 100_000)
+    assert [enough_for(tenants) for tenants in asked] == [1, 1, 2, 4, 4]
+
+
+@pytest.mark.parametrize("text", ["many", "-1", "65", "1.5"])
+def test_a_number_of_workers_that_is_none_is_refused(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("LAB_WORKERS", text)
+
+    async def story() -> None:
+        plan = GeneratorPlan(Path("driver.py"), Site({}, {}, {}), (), 1, 0)
+        async with generating(plan, on_ops=print):
+            pytest.fail("it began")
+
+    with pytest.raises(UsageError, match="LAB_WORKERS"):
+        anyio.run(story)
+
+
+def test_one_worker_of_two_that_dies_is_one_error() -> None:
+    async def story() -> None:
+        async with scene(workers=2) as one:
+            await one.play("calm", 0.2, CHAT)
+            os.kill(one.generator.pids[1], signal.SIGKILL)
+            await anyio.sleep(10)
+            pytest.fail("the run went on")
+
+    with pytest.raises(LabError, match="the load generator ended with -9"):
+        anyio.run(story)
+
+
+def test_an_interrupted_run_drains_and_hangs_up_in_good_manners() -> None:
+    """What was in flight is told with its answer, nothing new is started, no session is left."""
+
+    async def story() -> tuple[list[Op], int, dict[str, tuple[str, ...]]]:
+        async with fake_backend() as backend:
+            backend.manners.delay_ms = 300
+            tenants = tuple(Tenant(f"quiet-{n}", f"t-{n}", "quiet") for n in range(4))
+            plan = GeneratorPlan(backend.driver_file, backend.site, tenants, 1, monotonic_ns())
+            ops: list[Op] = []
+            slow = replace(CHAT, per_second=3.0)
+            with anyio.CancelScope() as interrupted:
+                async with generating(plan, on_ops=ops.extend) as generator:
+                    await generator.connect()
+                    await generator.play(PhasePlan("long", monotonic_ns(), 60.0, (slow,)))
+                    with anyio.fail_after(10):
+                        while not backend.seen.total():  # noqa: ASYNC110 - no event of ours
+                            await anyio.sleep(0.01)
+                    os.kill(generator.pid, signal.SIGTERM)  # ignored: the lab drains its workers
+                    interrupted.cancel()
+            return ops, backend.seen.total(), backend.census()
+
+    ops, seen, census = anyio.run(story)
+    assert len(ops) == seen > 0
+    assert {op.outcome for op in ops} == {Outcome.OK}
+    assert not census["sessions"]
 
 
 def test_a_gated_workload_is_silent_outside_its_windows() -> None:

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.actions import List, Read, Write
+from lab.arrivals import Gate, Recorded
 from lab.errors import LabError
 from lab.load.schedule import Lane, lanes, merged, numbered, schedule_digest
-from lab.load.wire import Gate, PhasePlan
+from lab.load.wire import PhasePlan
 from lab.system import Tenant
 from lab.workload import Workload
 from tests.fakes import behaviours
@@ -119,3 +120,16 @@ def test_a_behaviour_that_ends_is_refused_by_name() -> None:
     ending = replace(READS, behaviour=behaviours.short)
     with pytest.raises(LabError, match="behaviour short ended"):
         schedule_digest(1, replace(PHASE, workloads=(ending,)), NOISY)
+
+
+@pytest.mark.parametrize("workers", [2, 3, 7])
+def test_the_workers_lanes_together_are_those_of_one(workers: int) -> None:
+    def told(*shares: tuple[int, int]) -> list[tuple[str, tuple[int, ...]]]:
+        """Every lane's prefix and due times."""
+        tenants = QUIET + NOISY
+        each = (lane for share in shares for lane in lanes(7, shaped, tenants, share))
+        return sorted((lane.prefix, tuple(lane.arrivals())) for lane in each)
+
+    incident = Recorded(((0, 10**9), (5, 7), (6,), (8,), (9, 2 * 10**9)))
+    shaped = replace(PHASE, workloads=(CHAT, READS, replace(CHAT, schedule=incident)))
+    assert told(*((k, workers) for k in range(workers))) == told((0, 1))

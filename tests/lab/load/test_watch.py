@@ -7,6 +7,7 @@ import time
 import pytest
 
 from lab.history import Op, Outcome
+from lab.load.health import merged
 from lab.load.watch import Tally, Watch
 
 MS = 1_000_000
@@ -27,7 +28,7 @@ def test_every_action_that_was_due_is_counted_once_in_its_phase_and_in_the_whole
     attack.count(op(None, "not connected"))
     attack.count(op(4, "censored"))
     attack.count(op(4, "refused: no"))
-    health = watch.health()
+    health = merged([watch.report()])
     assert (health.due, health.sent, health.dropped) == (8, 6, 1)
     assert (health.not_connected, health.censored) == (1, 1)
     assert health.lateness_max_ms == 100
@@ -45,7 +46,7 @@ def test_a_stall_counts_for_the_phases_that_run_and_for_the_whole() -> None:
     watch.stalled(7 * MS)
     during.end()
     watch.stalled(9 * MS)
-    health = watch.health()
+    health = merged([watch.report()])
     assert health.stall_max_ms == 9
     assert health.phases["during"].stall_max_ms == 7
     assert health.phases["before"].stall_max_ms == 0
@@ -55,9 +56,9 @@ def test_a_phase_that_ended_costs_nothing_any_more() -> None:
     tally = Tally()
     tally.begin()
     tally.end()
-    first = tally.health()
+    first = tally.report()
     tally.end()
-    assert tally.health() == first
+    assert tally.report() == first
     assert first.seconds == pytest.approx(0, abs=1)
 
 
@@ -65,6 +66,6 @@ def test_a_stop_of_the_whole_machine_is_told_with_its_time() -> None:
     watch = Watch()
     watch.stalled(499 * MS)
     watch.stalled(700 * MS)
-    ((end_ns, stall_ns),) = watch.health().stalls
+    ((end_ns, stall_ns),) = watch.report().stalls
     assert stall_ns == 700 * MS
     assert abs(time.monotonic_ns() - end_ns) < 60_000 * MS

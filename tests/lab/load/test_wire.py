@@ -12,8 +12,9 @@ from lab.load.wire import (
     Cut,
     Done,
     Failed,
-    Health,
     Message,
+    PhaseReport,
+    Report,
     order,
     pack,
     unpack,
@@ -23,13 +24,16 @@ OP = Op("p/t/0/1", "t", "c", 1, "read", "p", 1, 2, 3, Outcome.INFO, "timeout", "
 
 
 def test_every_message_comes_back_as_it_was() -> None:
-    health = Health(due=3, lateness_p99_ms=0.5, phases={"attack": Health(sent=2)})
+    phase = PhaseReport(errors={"": 2}, late_ns=bytes(16), stall_ns=1, cpu_seconds=0.5, seconds=2.0)
+    report = Report(
+        phases={"attack": phase}, stall_ns=1, cpu_seconds=1, seconds=2, transport="picows"
+    )
     messages: list[Message] = [
         Done(),
         Batch((OP, OP)),
         Connected(1, ("t: timeout",)),
         Failed("what", "where", "mend"),
-        health,
+        report,
     ]
     for message in messages:
         body = pack(message)

@@ -1,0 +1,48 @@
+"""Time-outs for a thousand answers a second, at the price of one timer for all of the same moment.
+
+Nearly every one of them is cancelled, which costs asyncio more than the timer itself: its heap is
+swept again and again. Here an answer that came needs no cancelling.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from weakref import WeakKeyDictionary, ref
+
+GRAIN_SECONDS = 0.02
+"""A time-out is never early, and late by at most this."""
+
+
+class Deadlines:
+    """The time-outs of one loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._call_at, self._now = loop.call_at, loop.time
+        self._due: dict[int, list[ref[asyncio.Future[Any]]]] = {}
+
+    def add(self, answer: asyncio.Future[Any], seconds: float) -> None:
+        """Let `answer` raise TimeoutError in so many seconds, unless it is there."""
+        moment = int((self._now() + seconds) / GRAIN_SECONDS) + 1
+        due = self._due.get(moment)
+        if due is None:
+            due = self._due[moment] = []
+            self._call_at(moment * GRAIN_SECONDS, self._expire, moment)
+        due.append(ref(answer))  # weak: what was received need not stay until then
+
+    def _expire(self, moment: int) -> None:
+        for known in self._due.pop(moment):
+            answer = known()
+            if answer is not None and not answer.done():
+                answer.set_exception(TimeoutError())
+
+
+_of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, Deadlines] = WeakKeyDictionary()
+
+
+def deadlines(loop: asyncio.AbstractEventLoop) -> Deadlines:
+    """The loop's own."""
+    found = _of_loops.get(loop)
+    if found is None:
+        found = _of_loops[loop] = Deadlines(loop)
+    return found
