@@ -11,12 +11,12 @@ from signal import SIGINT, SIGTERM, signal
 from subprocess import CalledProcessError
 from typing import NoReturn
 
-from lab.cli import inject, lists, runs, stacks, system
+from lab.cli import calibrate, inject, lists, runs, stacks, system
 from lab.cli.loop import Leave, say
 from lab.cli.options import app
 from lab.errors import ExitCode, LabError
 
-__all__ = ["app", "inject", "lists", "main", "runs", "stacks", "system"]
+__all__ = ["app", "calibrate", "inject", "lists", "main", "runs", "stacks", "system"]
 
 
 def _leave(number: int, _: object) -> NoReturn:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from math import log
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lab.stats.paired import Intervals, PairedBlocks, Ratio, ratio_of, sides, stalled
+from lab.stats.design import Mask, PairedBlocks
+from lab.stats.host import CALM, Host
+from lab.stats.paired import Ratio, ratio_of
 from lab.stats.ranks import p_value
 from lab.stats.series import Floats, Ints, difference, ln_quantiles
 
@@ -39,37 +40,40 @@ def worst_tenant(
     tenants: Mapping[str, tuple[Floats, Floats]],
     *,
     pairs: int,
-    void: Intervals = (),
+    host: Host = CALM,
 ) -> tuple[TenantRatio, ...]:
     """The judged tenants, worst first; those with too little evidence are left out.
 
     tenants: name -> (due_seconds since the phase's start, latency_ms). The family's false alarm
-    rate is one look's share of `design.alpha`. A ratio's own limits are at that level, unadjusted.
+    rate is what a look may spend on tenants (`design.tenants_alpha_at`). A ratio's own limits are
+    at that level, unadjusted. Pairs that the host spoilt are left out.
     """
+    alpha = design.tenants_alpha_at(pairs)
+    fine = ~(host.stalled(design, pairs) | host.crowded(design, pairs))
     merged = {
-        name: _differences(design, seed, due, latency, pairs, void)
+        name: _differences(design, seed, due, latency, fine)
         for name, (due, latency) in tenants.items()
     }
     # 2^-n is the least p that n pairs can reach: fewer could never be told from an accident.
-    strictest = design.alpha_at(pairs) / max(1, len(merged))
+    strictest = alpha / max(1, len(merged))
     enough = {name: d for name, d in merged.items() if 0.5 ** len(d) <= strictest}
     margin = log(1 + design.margin)
     by_p = sorted((p_value(d, margin), name) for name, d in enough.items())
     found: list[TenantRatio] = []
     rejecting = True
     for rank, (p, name) in enumerate(by_p):
-        rejecting = rejecting and p <= design.alpha_at(pairs) / (len(by_p) - rank)
-        ratio = ratio_of(design, enough[name], pairs=pairs, requests=np.empty(0))
+        rejecting = rejecting and p <= alpha / (len(by_p) - rank)
+        ratio = ratio_of(design, enough[name], pairs=pairs, alpha=alpha, requests=np.empty(0))
         found.append(TenantRatio(name, ratio, p, rejecting))
     return tuple(found)
 
 
 def _differences(
-    design: PairedBlocks, seed: int, due: Floats, latency: Floats, pairs: int, void: Intervals
+    design: PairedBlocks, seed: int, due: Floats, latency: Floats, fine: Mask
 ) -> Floats:
     """ln ratios of one tenant's merged pairs: swapping a pair's coins together flips the sign."""
-    side = sides(design, design.blocks(seed), due, pairs)
-    fine = ~stalled(design, void, pairs)
+    pairs = len(fine)
+    side = design.sides(seed, due, pairs)
     counts = np.bincount(side[side >= 0], minlength=2 * pairs).reshape(-1, 2)
     group, groups = _merge(counts, fine, min(REQUESTS_MIN, design.requests_min))
     used = side >= 0
@@ -84,7 +88,7 @@ def _differences(
     return change[~np.isnan(change)]
 
 
-def _merge(counts: Ints, fine: NDArray[np.bool_], requests_min: int) -> tuple[Ints, int]:
+def _merge(counts: Ints, fine: Mask, requests_min: int) -> tuple[Ints, int]:
     """Which merged pair each pair belongs to (-1: void or left over), and how many there are."""
     group = np.full(len(counts), -1, dtype=np.int64)
     groups, since = 0, 0

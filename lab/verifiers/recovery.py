@@ -16,6 +16,7 @@ from lab.history import History, Op
 from lab.journal import Healed
 from lab.stats.series import Floats, group_quantiles, series
 from lab.verdict import Status, Verdict
+from lab.verifiers._fitness import late
 from lab.verifiers._reading import Claim, Span, lab_did_it, span
 
 WINDOWS_MIN, IN_A_ROW = 30, 5
@@ -50,7 +51,8 @@ def settles_within(
     30 fit into `before` (0.1 s at least), unless `window_seconds` says otherwise.
 
     VIOLATED when it came back later, or not while it was watched for longer than the bound;
-    UNKNOWN when it was not watched long enough, or what was before gives no band.
+    UNKNOWN when it was not watched long enough, what was before gives no band, or the lateness was
+    the load generator's.
     """
     cause = f"{fault!r}" if fault else f"what came before {after!r}"
     text = f"{of} is back in its band within {seconds:g} s after {cause}"
@@ -77,7 +79,11 @@ def settles_within(
             return claim.unknown(reason, exposures=exposures)
         after_windows = _windows(counted, watched, width)
         exposures["windows_after"] = len(after_windows[0])
-        return _judged(claim, band, after_windows, watched, width, seconds, exposures)
+        verdict = _judged(claim, band, after_windows, watched, width, seconds, exposures)
+        afterwards = [op for op in counted if watched.start_ns <= op.due_ns < watched.end_ns]
+        if verdict.status is Status.VIOLATED and (why := late(afterwards)):
+            return claim.unknown(f"{verdict.reason}, but {why}", exposures=exposures)
+        return verdict
 
     return judge
 

@@ -141,3 +141,15 @@ def bursty_noise(rng: np.random.Generator, due: Floats) -> Floats:
         stalled = (due >= start) & (due < start + 1.0)
         latency[stalled] += (start + 1.0 - due[stalled]) * 1000
     return latency
+
+
+def drifting_noise(rng: np.random.Generator, due: Floats) -> Floats:
+    """A host that gets steadily slower or faster, by up to a half, with a daily wave on top."""
+    slope, wave = rng.uniform(-0.5, 0.5), rng.uniform(0, 0.3)
+    level = 1 + slope * due / due[-1] + wave * np.sin(due / 7)
+    return rng.lognormal(1.5, 0.5, len(due)) * level
+
+
+def heavy_noise(rng: np.random.Generator, due: Floats) -> Floats:
+    """Tails without a variance (Pareto with exponent 1.5), as retries and pauses make them."""
+    return 3.0 * (1 + rng.pareto(1.5, len(due)))

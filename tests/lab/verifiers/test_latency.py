@@ -10,7 +10,7 @@ import pytest
 
 from lab.history import History, Op, Outcome
 from lab.journal import Event, Sampled
-from lab.stats.paired import PairedBlocks
+from lab.stats.design import PairedBlocks
 from lab.stats.series import Floats
 from lab.verdict import Status, Verdict
 from lab.verifiers.latency import neighbours_keep_their_p95
