@@ -1,9 +1,15 @@
 """What a tick of the monitor costs: many processes, many containers, beside psutil in the same run.
 
-python -m benchmarks.monitor
+    python -m benchmarks.monitor [--judged]
 
 The processes are real and idle. A container is read by its cgroup: the run reads one real cgroup
-as many times as there would be containers, each through descriptors of its own.
+as many times as there would be containers, each through descriptors of its own. A few seconds.
+
+--judged asks what the monitor does to a system that it watches: a standing stack of the reference
+system under load, the monitor at 20 Hz as the aggressor of a paired-block phase (on and off in half
+seconds, in a coin's order), then on for 20 s between two stretches without any. It prints the
+judge's verdict, with the p95 ratio and its interval, and the monitor's share of the machine. Up to
+2 minutes.
 """
 
 from __future__ import annotations
@@ -12,16 +18,37 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import anyio
 import psutil
 
-from lab.monitor import ResourceMonitor, Source
+from experiments._tenants import notes
+from lab import journal, resources
+from lab.actions import Read, Write
+from lab.campaign import prepare, run_id
+from lab.companion import Scene
+from lab.experiment import Experiment, Phase
+from lab.history import History, Op, history
+from lab.host import HostWatch
+from lab.journal import Entered, Event, Journal, Opened, Sampled
+from lab.monitor import Kind, ResourceMonitor, Source
+from lab.monitor.beside import Watching
 from lab.monitor.readers import started_ticks
+from lab.run import Ground, perform
+from lab.stack.file import SystemFile, load, load_driver
+from lab.stack.standing import Stack, standing
+from lab.stats.design import PairedBlocks
+from lab.verifiers import latency
+from lab.workload import Cohort, Workload
 
 PROCESSES, CONTAINERS, TICKS = 500, 100, 40
 PER_SECOND = 20
+SYSTEM, SEED, QUIET = Path("compose/reference"), 7, "quiet"
+DESIGN = PairedBlocks()
 
 
 @contextmanager
@@ -29,7 +56,7 @@ def idle(count: int) -> Generator[list[Source]]:
     """So many processes that wait."""
     children = [subprocess.Popen(["sleep", "600"]) for _ in range(count)]
     try:
-        yield [Source(f"p{c.pid}", "", c.pid, started_ticks(c.pid)) for c in children]
+        yield [Source(Kind.AGENT, f"p{c.pid}", "", c.pid, started_ticks(c.pid)) for c in children]
     finally:
         for child in children:
             child.kill()
@@ -53,9 +80,150 @@ def with_psutil(sources: list[Source]) -> Callable[[], object]:
     return lambda: [(p.cpu_times(), p.memory_info().rss) for p in processes]
 
 
-def main() -> None:
-    """Print the table."""
-    say = sys.stdout.write
+class Announced(Journal):
+    """A journal that also hands its phases and the starts of their loads to a listener."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._lines, self.lines = anyio.create_memory_object_stream[Event](100)
+
+    def append(self, event: Event, *, durable: bool = False) -> None:
+        """Write, then tell."""
+        super().append(event, durable=durable)
+        if isinstance(event, Entered) or (isinstance(event, Sampled) and "load" in event.probe):
+            self._lines.send_nowait(event)
+
+
+class Aggressor:
+    """The monitor as a companion that is there in `decide`, by the design, and in `sustained`."""
+
+    def __init__(self, watching: Watching) -> None:
+        self._watching, self._decided = watching, False
+
+    @asynccontextmanager
+    async def beside(self, scene: Scene) -> AsyncGenerator[None]:
+        """Come and go with the phases."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._follow, scene)
+            yield
+            tasks.cancel_scope.cancel()
+
+    def see(self, batch: Sequence[Op]) -> None:
+        """As any monitor."""
+        self._watching.see(batch)
+
+    async def _follow(self, scene: Scene) -> None:
+        assert isinstance(scene.journal, Announced)
+        monitor = self._watching.monitor
+        async with anyio.create_task_group() as tasks, AsyncExitStack() as there:
+            async for event in scene.journal.lines:
+                match event:
+                    case Entered(phase="decide"):
+                        await there.enter_async_context(self._watching.beside(scene))
+                    case Sampled(probe="load decide"):
+                        tasks.start_soon(self._switch, scene.epoch_ns + event.at_ns)
+                    case Entered(phase="sustained"):
+                        self._decided, monitor.paused = True, False
+                    case Entered(phase="after"):
+                        await there.aclose()
+                    case _:
+                        pass
+
+    async def _switch(self, start_ns: int) -> None:
+        """On and off, as the design says."""
+        for on_seconds, off_seconds in DESIGN.gate(SEED):
+            for at_seconds, paused in ((on_seconds, False), (off_seconds, True)):
+                left = start_ns / 1e9 + at_seconds - time.monotonic()
+                await anyio.sleep(max(0.0, left))
+                if self._decided:
+                    return
+                self._watching.monitor.paused = paused
+
+
+def judged_story() -> Experiment:
+    """Ten tenants take notes all the while; nobody attacks but the monitor."""
+    quiet = Cohort(QUIET, 10)
+    return Experiment(
+        claim="The monitor slows nobody down.",
+        cohorts=(quiet,),
+        workloads=(Workload(QUIET, notes, 13.5, frozenset({Write, Read})),),
+        phases=(
+            Phase("warm-up", 3),
+            Phase("baseline", 10),
+            Phase("decide", DESIGN.seconds, paired=DESIGN),
+            Phase("sustained", 20),
+            Phase("after", 10),
+        ),
+        verifiers=(
+            latency.neighbours_keep_their_p95(
+                DESIGN, phase="decide", of=QUIET, sustained=("baseline", "sustained", "after")
+            ),
+        ),
+    )
+
+
+async def judged() -> None:
+    """Perform the story on a stack of its own, and say what the judge says."""
+    system = load(SYSTEM)
+    await prepare([system], say)
+    with TemporaryDirectory() as place:
+        async with standing(
+            system, run=run_id(), folder=Path(place), cohorts=(QUIET,), shielded=True, say=say
+        ) as stack:
+            seen = await performed(system, stack, Path(place) / "run")
+    (verdict,) = (verifier(seen) for verifier in judged_story().verifiers)
+    cost = next(e.values for e in seen.of(Sampled) if e.probe == "monitor")
+    ticks = len(seen.resources.series(seen.resources.of(Kind.CONTAINER)[0], "cpu_seconds"))
+    on_seconds = ticks / PER_SECOND
+    say(f"{verdict.status}: {verdict.reason}")
+    say(
+        f"the monitor at {PER_SECOND} a second: {cost['readings']:,.0f} readings of"
+        f" {len(seen.resources.sources)} sources in the {on_seconds:.0f} s that it was on, for"
+        f" {cost['cpu_seconds'] / on_seconds / (os.cpu_count() or 1):.2%} of the machine"
+    )
+
+
+async def performed(system: SystemFile, stack: Stack, folder: Path) -> History:
+    """The story's history."""
+    factory, story, ops = load_driver(system.driver), judged_story(), list[Op]()
+    watching = Watching(stack, factory, per_second=PER_SECOND)
+    opened = Opened(
+        run=stack.start.run, experiment="monitor", seed=SEED, epoch_ns=time.monotonic_ns(), wall="",
+        profile="quick", mode="process", system=system.name, tenants=0, abilities=("agents",),
+    )  # fmt: skip
+    ground = Ground(
+        stack.site, stack.lab, system.driver, stack.driver(factory), shelter=stack.shelter,
+        companions=(HostWatch(stack.start.run), Aggressor(watching)),
+    )  # fmt: skip
+    with Announced(folder) as written:
+        written.append(opened)
+        await perform(story, opened, ground, written, Unseen(), ops)
+    return history(ops, journal.read(folder), resources.read(folder))
+
+
+class Unseen:
+    """Nobody watches."""
+
+    def say(self, line: str) -> None:
+        """Told."""
+        say(line)
+
+    def phase(self, name: str, seconds: float) -> None:
+        """Told."""
+        say(f"{name}, at most {seconds:g} s")
+
+    def ops(self, batch: Sequence[Op]) -> None:
+        """Not counted."""
+
+
+def say(line: str) -> None:
+    """A line, at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def table() -> None:
+    """What ticks cost, in CPU time."""
     with idle(PROCESSES) as sources:
         monitor = ResourceMonitor(per_second=PER_SECOND)
         for source in sources:
@@ -63,19 +231,28 @@ def main() -> None:
         ours, theirs = cost_ms(monitor.tick), cost_ms(with_psutil(sources))
         for source in sources:
             monitor.forget(source)
-    say(f"{PROCESSES} processes: {ours:.2f} ms of CPU a tick; psutil {theirs:.2f} ms")
-    say(f" ({ours / theirs:.2f} of it)\n")
+    beside = f"psutil {theirs:.2f} ms ({ours / theirs:.2f} of it)"
+    say(f"{PROCESSES} processes: {ours:.2f} ms of CPU a tick; {beside}")
     monitor, pid = ResourceMonitor(per_second=PER_SECOND), os.getpid()
     for number in range(CONTAINERS):
-        monitor.watch_container(Source(f"c{number}", str(number), pid, started_ticks(pid)))
+        container = f"c{number}"
+        monitor.watch_container(
+            Source(Kind.CONTAINER, container, container, pid, started_ticks(pid))
+        )
     containers = cost_ms(monitor.tick)
     for source in monitor.sources:
         monitor.forget(source)
-    say(f"{CONTAINERS} containers: {containers:.2f} ms of CPU a tick\n")
+    say(f"{CONTAINERS} containers: {containers:.2f} ms of CPU a tick")
     share = containers * PER_SECOND / 1000 / (os.cpu_count() or 1)
-    say(
-        f"at {PER_SECOND} ticks a second, {CONTAINERS} containers cost {share:.2%} of the machine\n"
-    )
+    say(f"at {PER_SECOND} ticks a second, {CONTAINERS} containers cost {share:.2%} of the machine")
+
+
+def main() -> None:
+    """As the command line says."""
+    if sys.argv[1:] == ["--judged"]:
+        anyio.run(judged)
+    else:
+        table()
 
 
 if __name__ == "__main__":

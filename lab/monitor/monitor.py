@@ -8,20 +8,33 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from lab.errors import UsageError
 from lab.monitor.readers import CgroupReader, ProcessReader, Reader
-from lab.monitor.sample import Bound, Sample, Source, Violation, Watch
+from lab.monitor.sample import Bound, Violation, Watch
+from lab.resources import Sample, Source
 
 OnSample = Callable[[Sample], None]
 OnViolation = Callable[[Violation], None]
 OnGone = Callable[[Source], None]
 PER_SECOND_MAX = 20.0
 SLOW_SECONDS = 1.0
+
+
+class Feed(Protocol):
+    """Something that finds sources or brings samples, asked once a second."""
+
+    def poll(self, monitor: ResourceMonitor) -> None:
+        """Watch what is new, take what has come; never waits. In the monitor's thread."""
+        ...
+
+    def close(self) -> None:
+        """Give back what it holds."""
+        ...
 
 
 def _ignore(_: object) -> None:
@@ -31,9 +44,10 @@ def _ignore(_: object) -> None:
 class ResourceMonitor(AbstractContextManager["ResourceMonitor"]):
     """`with ResourceMonitor(...) as monitor:` samples until the block is left.
 
-    per_second: ticks, up to 20; bounds: what is watched on every source. Callbacks run in the
-    monitor's thread, one after another, and must be quick; one that raises ends the monitor, and
-    leaving the block raises what it raised. Methods may be called from any thread.
+    per_second: ticks, up to 20; bounds: what is watched on every source. Callbacks run one after
+    another, in the monitor's thread (or where `take` was called), and must be quick; one that
+    raises ends the monitor, and leaving the block raises what it raised. Methods may be called from
+    any thread.
     """
 
     def __init__(
@@ -41,7 +55,6 @@ class ResourceMonitor(AbstractContextManager["ResourceMonitor"]):
         *,
         per_second: float = 1.0,
         bounds: Iterable[Bound] = (),
-        on_sample: OnSample = _ignore,
         on_violation: OnViolation = _ignore,
         on_gone: OnGone = _ignore,
     ) -> None:
@@ -49,14 +62,19 @@ class ResourceMonitor(AbstractContextManager["ResourceMonitor"]):
             raise UsageError(f"per_second={per_second:g} cannot be", mend=f"up to {PER_SECOND_MAX}")
         self._period = 1.0 / per_second
         self._bounds = tuple(bounds)
-        self._on_sample, self._on_violation, self._on_gone = on_sample, on_violation, on_gone
+        self._on_violation, self._on_gone = on_violation, on_gone
         self._readers: dict[Source, Reader] = {}
         self._watches: dict[Source, list[tuple[str, Watch]]] = {}
-        self._lock, self._stop = threading.Lock(), threading.Event()
+        self._latest: dict[Source, Sample] = {}
+        self._listeners: list[OnSample] = []
+        self._feeds: list[Feed] = []
+        self._lock, self._stop = threading.RLock(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
         self._failure: BaseException | None = None
         self.cpu_seconds = 0.0
         """What the monitor's thread has cost so far."""
+        self.paused = False
+        """Whether it reads nothing for now, as in the off-blocks of a judgement of itself."""
 
     def watch_container(self, source: Source) -> None:
         """Begin to sample a container by its first process. Raises LabError when it cannot be."""
@@ -66,19 +84,35 @@ class ResourceMonitor(AbstractContextManager["ResourceMonitor"]):
         """Begin to sample a process. Raises ProcessLookupError when it is not there any more."""
         self._add(ProcessReader(source))
 
+    def attach(self, feed: Feed) -> None:
+        """Ask `feed` once a second from now on; it is closed with the monitor."""
+        with self._lock:
+            self._feeds.append(feed)
+
+    def subscribe(self, on_sample: OnSample) -> None:
+        """Call `on_sample` with every sample from now on."""
+        with self._lock:
+            self._listeners.append(on_sample)
+
     def forget(self, source: Source) -> None:
         """Stop sampling; a source that is not known is fine."""
         with self._lock:
             reader = self._readers.pop(source, None)
             self._watches.pop(source, None)
+            self._latest.pop(source, None)
         if reader is not None:
             reader.close()
 
     @property
     def sources(self) -> frozenset[Source]:
-        """What is being sampled right now."""
+        """What is being read right now."""
         with self._lock:
             return frozenset(self._readers)
+
+    def latest(self) -> Mapping[Source, Sample]:
+        """The newest sample of every source that is there."""
+        with self._lock:
+            return dict(self._latest)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -92,6 +126,8 @@ class ResourceMonitor(AbstractContextManager["ResourceMonitor"]):
     ) -> None:
         self._stop.set()
         self._thread.join()
+        for feed in self._feeds:
+            feed.close()
         for source in self.sources:
             self.forget(source)
         if self._failure is not None and error is None:
@@ -100,33 +136,54 @@ class ResourceMonitor(AbstractContextManager["ResourceMonitor"]):
     def tick(self, *, slow: bool = False) -> None:
         """Read every source once; what the thread does by itself, for benchmarks and tests."""
         with self._lock:
+            feeds = list(self._feeds) if slow else []
+        for feed in feeds:
+            feed.poll(self)
+        with self._lock:
             readers = list(self._readers.values())
         for reader in readers:
             try:
                 values = {**reader.slow(), **reader.fast()} if slow else reader.fast()
             except ProcessLookupError:
-                self.forget(reader.source)
-                self._on_gone(reader.source)
-                continue
-            self._seen(Sample(reader.source, time.monotonic_ns(), values))
+                self.gone(reader.source)
+            else:
+                self.take(Sample(reader.source, time.monotonic_ns(), values))
+
+    def take(self, sample: Sample) -> None:
+        """A sample, wherever it came from: kept as the latest, told, and held to the bounds."""
+        with self._lock:
+            watches = self._watches.get(sample.source)
+            if watches is None:
+                watches = self._watches[sample.source] = self._watches_for(sample.source)
+            last = self._latest.get(sample.source)
+            merged = {**last.values, **sample.values} if last else sample.values
+            self._latest[sample.source] = Sample(sample.source, sample.at_ns, merged)
+            for listener in self._listeners:
+                listener(sample)
+            for metric, watch in watches:
+                if metric in sample.values:
+                    violation = watch.see(sample.at_ns, sample.values[metric])
+                    if violation is not None:
+                        self._on_violation(violation)
+
+    def gone(self, source: Source) -> None:
+        """The source is not there any more: told as that, and nothing is read in its place."""
+        self.forget(source)
+        with self._lock:
+            self._on_gone(source)
 
     def _add(self, reader: Reader) -> None:
         with self._lock:
             known = self._readers.setdefault(reader.source, reader)
-            self._watches.setdefault(
-                reader.source, [(b.metric, Watch(reader.source, b)) for b in self._bounds]
-            )
         if known is not reader:
             reader.close()
 
-    def _seen(self, sample: Sample) -> None:
-        self._on_sample(sample)
-        for metric, watch in self._watches.get(sample.source, ()):
-            if metric not in sample.values:
-                continue
-            violation = watch.see(sample.at_ns, sample.values[metric])
-            if violation is not None:
-                self._on_violation(violation)
+    def _watches_for(self, source: Source) -> list[tuple[str, Watch]]:
+        return [
+            (bound.metric, Watch(source, bound))
+            for bound in self._bounds
+            if not bound.kinds or source.kind in bound.kinds
+        ]
 
     def _run(self) -> None:
         """Tick on an absolute schedule; a tick that came too late is left out, not made up for."""
@@ -136,8 +193,9 @@ class ResourceMonitor(AbstractContextManager["ResourceMonitor"]):
             while not self._stop.wait(max(0.0, due - time.monotonic())):
                 now = time.monotonic()
                 slow = now >= slow_due
-                slow_due = now + SLOW_SECONDS if slow else slow_due
-                self.tick(slow=slow)
+                if not self.paused:
+                    slow_due = now + SLOW_SECONDS - self._period / 2 if slow else slow_due
+                    self.tick(slow=slow)
                 self.cpu_seconds = time.thread_time()
                 due = max(due + self._period, time.monotonic())
         except BaseException as failure:  # noqa: BLE001 - raised again where the block is left

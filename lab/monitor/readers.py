@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from errno import EOPNOTSUPP
 from pathlib import Path
 from typing import Protocol
 
 from lab.errors import LabError
-from lab.monitor.sample import Source
+from lab.resources import Source
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -50,7 +51,9 @@ class Files:
         self._open: list[tuple[int, Parser]] = []
         for path, parser in parsers.items():
             with suppress(FileNotFoundError):  # a kernel without it: the reading is not there
-                self._open.append((os.open(path, os.O_RDONLY | os.O_CLOEXEC), parser))
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                if _told(descriptor):
+                    self._open.append((descriptor, parser))
 
     def read(self) -> Values:
         """All readings. Raises ProcessLookupError when what they are about has gone."""
@@ -79,9 +82,9 @@ class ProcessReader:
         self._clock = (~source.pid << 3) | 2  # as clock_getcpuclockid(3) makes it
         self._fast = Files({proc / "statm": _statm})
         self._slow = Files({proc / "io": _process_io})
-        if started_ticks(source.pid) != source.started:
-            self.close()
-            raise ProcessLookupError(f"process {source.pid} is another one now")
+        with _closed_unless_good(self):
+            if started_ticks(source.pid) != source.started:
+                raise ProcessLookupError(f"process {source.pid} is another one now")
 
     @property
     def source(self) -> Source:
@@ -116,16 +119,16 @@ class ProcessReader:
 
 
 class CgroupReader:
-    """One container's cgroup, v1 or v2, found by one of its processes."""
+    """One container's cgroup, v1, v2 or both, found by one of its processes."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, *, proc: Path = Path("/proc")) -> None:
         self._source = source
-        groups = cgroup_folders(source.pid)
+        groups = cgroup_folders(source.pid, proc)
         self._fast = Files(dict(_fast_files(groups)))
         self._slow = Files(dict(_slow_files(groups)))
-        if not {"cpu_seconds", "memory_bytes"} <= self.fast().keys():
-            self.close()
-            raise LabError("its cgroup cannot be read on this host", where=source.name)
+        with _closed_unless_good(self):
+            if not {"cpu_seconds", "memory_bytes"} <= self.fast().keys():
+                raise LabError("its cgroup cannot be read on this host", where=source.name)
 
     @property
     def source(self) -> Source:
@@ -133,17 +136,27 @@ class CgroupReader:
         return self._source
 
     def fast(self) -> Values:
-        """`cpu_seconds`, `memory_bytes` and `pids`."""
+        """`cpu_seconds`, `memory_bytes`, `pids`, and `cpu_stalled_seconds` where there is PSI."""
         return self._fast.read()
 
     def slow(self) -> Values:
-        """Bytes of I/O, throttled time, kills for want of memory, and pressure where there is."""
+        """`rss_bytes`, bytes of I/O, throttled time, kills for want of memory, other pressure."""
         return self._slow.read()
 
     def close(self) -> None:
         """Give the descriptors back."""
         self._fast.close()
         self._slow.close()
+
+
+@contextmanager
+def _closed_unless_good(reader: Reader) -> Generator[None]:
+    """Whatever is raised while a reader is made, its descriptors do not stay open."""
+    try:
+        yield
+    except BaseException:
+        reader.close()
+        raise
 
 
 def started_ticks(pid: int) -> int:
@@ -187,6 +200,8 @@ def _fast_files(groups: Mapping[str, Path]) -> Iterator[tuple[Path, Parser]]:
         yield groups[""] / "cpu.stat", _table({"usage_usec": ("cpu_seconds", 1e-6)})
         yield groups[""] / "memory.current", _number("memory_bytes")
         yield groups[""] / "pids.current", _number("pids")
+    if "" in groups:  # with v1, too, where the host has both
+        yield groups[""] / "cpu.pressure", _pressure("cpu_stalled_seconds")
 
 
 def _slow_files(groups: Mapping[str, Path]) -> Iterator[tuple[Path, Parser]]:
@@ -195,14 +210,30 @@ def _slow_files(groups: Mapping[str, Path]) -> Iterator[tuple[Path, Parser]]:
         yield cpu / "cpu.stat", _table({"throttled_time": ("throttled_seconds", 1e-9)})
         yield memory / "memory.oom_control", _table({"oom_kill": ("oom_kills", 1.0)})
         yield memory / "memory.failcnt", _number("memory_limit_hits")
+        yield memory / "memory.stat", _table({"total_rss": ("rss_bytes", 1.0)})
         if "blkio" in groups:
             yield groups["blkio"] / "blkio.throttle.io_service_bytes", _blkio
     elif "" in groups:
         at = groups[""]
         yield at / "cpu.stat", _table({"throttled_usec": ("throttled_seconds", 1e-6)})
         yield at / "memory.events", _table({"oom_kill": ("oom_kills", 1.0)})
+        yield at / "memory.stat", _table({"anon": ("rss_bytes", 1.0)})
         yield at / "io.stat", _io_stat
-        yield at / "cpu.pressure", _pressure
+    if "" in groups:
+        yield groups[""] / "memory.pressure", _pressure("memory_stalled_seconds")
+        yield groups[""] / "io.pressure", _pressure("io_stalled_seconds")
+
+
+def _told(descriptor: int) -> bool:
+    """Whether the kernel has this file's readings at all; closed when not (PSI may be off)."""
+    try:
+        os.pread(descriptor, 1, 0)
+    except OSError as error:
+        if error.errno != EOPNOTSUPP:
+            return True  # gone meanwhile, as the first reading will say
+        os.close(descriptor)
+        return False
+    return True
 
 
 def _number(name: str, factor: float = 1.0) -> Parser:
@@ -255,8 +286,12 @@ def _io_stat(text: bytes, values: Values) -> None:
                 values["io_read_bytes" if key == b"rbytes" else "io_write_bytes"] += int(value)
 
 
-def _pressure(text: bytes, values: Values) -> None:
+def _pressure(name: str) -> Parser:
     """`some avg10=0.00 avg60=0.00 avg300=0.00 total=12` (microseconds), Linux's PSI."""
-    for line in text.splitlines():
-        if line.startswith(b"some "):
-            values["cpu_stalled_seconds"] = int(line.rpartition(b"=")[2]) * 1e-6
+
+    def parse(text: bytes, values: Values) -> None:
+        for line in text.splitlines():
+            if line.startswith(b"some "):
+                values[name] = int(line.rpartition(b"=")[2]) * 1e-6
+
+    return parse

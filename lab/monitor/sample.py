@@ -1,45 +1,36 @@
-"""What a monitor sees: readings that name what they were read from, and bounds on them."""
+"""Bounds on what a monitor reads, and what it tells when one is passed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
 from dataclasses import dataclass
 
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """What is measured: a container's cgroup (by its first process), or one process.
-
-    name: the service or tenant, as people call it; container: the engine's id; pid: on this host;
-    started: when that process began, in clock ticks since boot, for a pid alone is no identity.
-    """
-
-    name: str
-    container: str
-    pid: int
-    started: int
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One reading. Units are in the names: `cpu_seconds` only grows, `memory_bytes` is a level."""
-
-    source: Source
-    at_ns: int
-    values: Mapping[str, float]
+from lab.resources import Kind, Source
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
     """What a reading must not exceed for longer than `for_seconds`.
 
-    rate: bound its growth per second (of a reading that only grows) instead of its level.
+    rate: bound its growth per second instead of its level, measured over the last `over_seconds`
+    (0: since the reading before). kinds: whose readings; none is everybody's.
     """
 
     metric: str
     above: float
     for_seconds: float = 0.0
     rate: bool = False
+    over_seconds: float = 0.0
+    kinds: frozenset[Kind] = frozenset()
+
+
+RUNAWAY_CPU = Bound("cpu_seconds", 0.8, for_seconds=10.0, rate=True, kinds=frozenset({Kind.AGENT}))
+"""A tenant's process that keeps over 80 % of a core busy for long (requirement R3)."""
+
+GROWTH = Bound(
+    "memory_bytes", 50e6 / 60, rate=True, over_seconds=20.0, kinds=frozenset({Kind.AGENT})
+)
+"""50 MB a minute, which has to be found within one (requirement R3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +43,19 @@ class Violation:
     at_ns: int
     value: float
 
+    def __str__(self) -> str:
+        unit = f"{self.bound.metric} a second" if self.bound.rate else self.bound.metric
+        seconds = (self.at_ns - self.since_ns) / 1e9
+        who = f"{self.source.kind} {self.source.name} (pid {self.source.pid})"
+        return f"{who}: {self.value:.4g} {unit}, above {self.bound.above:.4g} for {seconds:.1f} s"
+
 
 class Watch:
     """One bound on one source: pure but for what it remembers."""
 
     def __init__(self, source: Source, bound: Bound) -> None:
         self._source, self._bound = source, bound
-        self._last: tuple[int, float] | None = None
+        self._past: deque[tuple[int, float]] = deque()
         self._since_ns: int | None = None
         self._told = False
 
@@ -77,9 +74,14 @@ class Watch:
         return Violation(self._source, self._bound, since_ns, at_ns, value)
 
     def _value(self, at_ns: int, reading: float) -> float | None:
+        """The level, or the growth per second since the latest reading that is old enough."""
         if not self._bound.rate:
             return reading
-        last, self._last = self._last, (at_ns, reading)
-        if last is None or at_ns <= last[0]:
+        past, old_ns = self._past, at_ns - int(self._bound.over_seconds * 1e9)
+        while len(past) > 1 and past[1][0] <= min(old_ns, at_ns - 1):
+            past.popleft()
+        first = past[0] if past else None
+        past.append((at_ns, reading))
+        if first is None or first[0] > min(old_ns, at_ns - 1):
             return None
-        return (reading - last[1]) * 1e9 / (at_ns - last[0])
+        return (reading - first[1]) * 1e9 / (at_ns - first[0])

@@ -75,7 +75,7 @@ class Tally:
     buckets: dict[str, Bucket]
     in_flight: int = 0
     accepted: int = 0
-    running: set[str] = field(default_factory=set)
+    running: dict[str, int] = field(default_factory=dict)
     used: dict[str, float] = field(default_factory=dict)
     refused: dict[str, int] = field(default_factory=dict)
 
@@ -167,20 +167,20 @@ class Admission:
         bucket = tally.buckets[kind]
         if bucket.refill(now) <= 0.0:
             return self._no(tally, kind, "over_budget", bucket.wait_ms(0.0))
-        if kind in tally.running:
+        if tally.running.get(kind, 0) >= tally.quotas.parallel:
             return self._no(tally, kind, "over_budget", max(1, int(estimate_ms)))
         return None
 
     def begin(self, tally: Tally, kind: str, estimate_ms: float, now: float) -> None:
-        """Reserve budget for work, one piece of a kind at a time. Raises Problem `over_budget`."""
+        """Reserve budget for work. Raises Problem `over_budget`."""
         if problem := self.afford(tally, kind, estimate_ms, now):
             raise problem
-        tally.running.add(kind)
+        tally.running[kind] = tally.running.get(kind, 0) + 1
         tally.buckets[kind].level -= estimate_ms
 
     def settle(self, tally: Tally, kind: str, estimate_ms: float, cost_ms: float) -> None:
         """Replace the estimate by the measured cost."""
-        tally.running.discard(kind)
+        tally.running[kind] -= 1
         tally.buckets[kind].level += estimate_ms
         if not planted("work_is_free"):
             self.charge(tally, kind, cost_ms)

@@ -27,7 +27,8 @@ START_SECONDS = 10.0
 GRACE_MS = 50
 """A step that is still at it this long after its deadline is interrupted inside the agent."""
 IN_THE_AGENT = (
-    "agent_files_left", "agent_memory_leak", "tool_child_left", "tool_without_timeout",
+    "agent_files_left", "agent_memory_leak", "agent_runaway", "tool_child_left",
+    "tool_file_kept_open", "tool_keeps_results", "tool_without_timeout",
 )  # fmt: skip
 """Planted defects of the agent itself, which is told of them as it starts."""
 

@@ -90,6 +90,7 @@ async def main(settings: config.Backend) -> None:
             breakers = (pool.breaker, redis.breaker, llm.breaker, auth.breaker)
             return {
                 "pool": pool.counters(), "gate": gate.counters(), "agents": agents.counters(),
+                "held": gate.held, "lent": database.lent, "knocks": gateway.knocks,
                 "sockets": gateway.sockets, "in_flight": len(gateway.in_flight),
                 "files": sorted(path.name for path in Path("/tmp").glob("agent-*")),
                 "tenants": {tenant: tally.counters() for tenant, tally in tallies},

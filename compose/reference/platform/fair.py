@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
@@ -113,10 +113,14 @@ class Gate:
         finally:
             self._leave(owner)
 
-    def counters(self) -> dict[str, object]:
-        """Free slots, waiting messages, and who holds how many slots."""
-        waiting = len(self._queue)
-        return {"slots_free": self._free, "slots_waited_for": waiting, "held": dict(self._held)}
+    def counters(self) -> dict[str, int]:
+        """Free slots and waiting messages."""
+        return {"slots_free": self._free, "slots_waited_for": len(self._queue)}
+
+    @property
+    def held(self) -> Mapping[str, int]:
+        """Who holds how many slots now."""
+        return self._held
 
     def _eligible(self, owner: str) -> bool:
         cap = self._slots if planted("shared_pool") else self._share(owner)[0]

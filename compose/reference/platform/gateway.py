@@ -36,6 +36,7 @@ class Gateway:
     auth: AuthClient
     draining: bool = False
     sockets: dict[str, int] = field(default_factory=dict)
+    knocks: dict[str, int] = field(default_factory=dict)  # sockets ever asked for, by tenant
     connections: dict[Session, set[Connection]] = field(default_factory=dict)
     in_flight: set[asyncio.Task[None]] = field(default_factory=set)
     latest: Principal | None = None  # planted only
@@ -107,6 +108,7 @@ class Gateway:
 
     def _counted(self, who: Principal, token: str, receive: Receive, send: Send) -> Connection:
         """Count the socket in before anything is waited for, or raise Problem."""
+        self.knocks[who.tenant] = self.knocks.get(who.tenant, 0) + 1
         limit = self.rooms.admission.quotas(who.tenant).sockets
         count = self.sockets.get(who.tenant, 0)
         full = count >= limit and not planted("sockets_unlimited")

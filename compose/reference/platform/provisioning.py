@@ -124,22 +124,34 @@ class Provisioning:
         return JSONResponse({"retired": len(ids)})
 
     async def change(self, request: Request) -> JSONResponse:
-        """`PATCH /tenants/{id}/quotas {name: number...}`: kept first, then held to at once.
+        """`PATCH /tenants/{id}/quotas {name: number...}`: held to at once, and then kept.
 
-        A null takes the tenant's own away; no name at all asks what it is held to.
+        A null takes the tenant's own away; no name at all asks what it is held to. What cannot be
+        kept is not held to either.
         """
         self._guard(request)
         tenant = request.path_params["tenant"]
         body = bytes(await api.decoded(request, msgspec.Raw))
+        admission, now = self.admission, asyncio.get_running_loop().time
         try:
-            changed(self.admission.default, body)
+            before = admission.quotas(tenant)
+            quotas = changed(before, body, admission.default)
         except (msgspec.DecodeError, msgspec.ValidationError) as error:
             raise Problem("bad_request", detail=str(error)) from None
-        kept = body if planted("quotas_not_kept") else await self._kept(tenant, body)
-        if kept is None:
-            raise Problem("unknown_tenant")
-        quotas = changed(self.admission.default, kept)
-        self.admission.set_quotas(tenant, quotas, asyncio.get_running_loop().time())
+        if tenant in admission.tallies:
+            if not msgspec.json.decode(body):
+                return JSONResponse(msgspec.to_builtins(before))
+            admission.set_quotas(tenant, quotas, now())
+        try:
+            kept = body if planted("quotas_not_kept") else await self._kept(tenant, body)
+            if kept is None:
+                raise Problem("unknown_tenant")
+        except BaseException:
+            if tenant in admission.tallies:
+                admission.set_quotas(tenant, before, now())
+            raise
+        quotas = changed(admission.default, kept)
+        admission.set_quotas(tenant, quotas, now())
         return JSONResponse(msgspec.to_builtins(quotas))
 
     async def _kept(self, tenant: str, changes: bytes) -> bytes | None:

@@ -22,6 +22,7 @@ class Quotas(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     in_flight: Count = 32  # unfinished messages
     connections: Count = 4  # of the database pool, held at once
     queue: Count = 64  # waits for a connection of the pool
+    parallel: Count = 1  # pieces of work of one kind, at once
     cpu_ms_per_second: Rate = 50.0  # milliseconds of tool CPU a second
     database_ms_per_second: Rate = 30.0  # milliseconds of query work a second
     disk_kb_per_second: Rate = 4_000.0  # kilobytes (1000 bytes) that tools write a second
@@ -39,11 +40,12 @@ def parsed(text: str | bytes) -> Quotas:
     return msgspec.json.decode(text, type=Quotas)
 
 
-def changed(quotas: Quotas, changes: bytes) -> Quotas:
+def changed(quotas: Quotas, changes: bytes, usual: Quotas | None = None) -> Quotas:
     """The quotas with some fields replaced, from JSON; raises as `parsed`.
 
-    A null leaves the field as it is (in a stored row: RFC 7396, it takes the tenant's own away).
+    A null puts back what `usual` has, if it is given (RFC 7396), and else leaves the field.
     """
     given = msgspec.json.decode(changes, type=dict[str, msgspec.Raw])
-    named = {name: value for name, value in given.items() if bytes(value) != b"null"}
+    back = msgspec.structs.asdict(usual or quotas)
+    named = {n: back.get(n) if bytes(v) == b"null" else v for n, v in given.items()}
     return parsed(msgspec.json.encode({**msgspec.structs.asdict(quotas), **named}))

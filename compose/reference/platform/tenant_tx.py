@@ -28,6 +28,7 @@ class Database:
         self._pool, self._gate, self._store_seconds = pool, gate, store_seconds
         self._forgotten: list[PlainConnection] = []  # only planted defects put anything in here
         self._late: set[asyncio.Future[None]] = set()  # nor in here
+        self.lent: dict[int, str] = {}  # server process of each connection in use -> for whom
 
     @asynccontextmanager
     async def tenant_tx(
@@ -45,6 +46,7 @@ class Database:
             self._give_back()
         async with self._gate.slot(tenant, cost_ms):
             connection = await self._pool.take()
+            self.lent[connection.get_server_pid()] = tenant
             metrics.pool_wait.observe(loop.time() - asked)
             healthy = committing = keeps = late = False
             try:
@@ -76,7 +78,7 @@ class Database:
                 if keeps:
                     self._forgotten.append(connection)
                 elif not late:
-                    self._pool.give(connection, healthy=healthy)
+                    self._give(connection, healthy=healthy)
 
     async def _rolled_back(self, connection: PlainConnection) -> bool:
         try:
@@ -94,7 +96,12 @@ class Database:
     def _give_back(self) -> None:
         """What defects have kept, once none of them is planted any more."""
         while self._forgotten:
-            self._pool.give(self._forgotten.pop(), healthy=True)
+            self._give(self._forgotten.pop(), healthy=True)
+
+    def _give(self, connection: PlainConnection, *, healthy: bool) -> None:
+        """It is nobody's any more."""
+        self.lent.pop(connection.get_server_pid(), None)
+        self._pool.give(connection, healthy=healthy)
 
     async def _committed(self, connection: PlainConnection) -> None:
         """Planted: the answer is on its way already."""
@@ -105,7 +112,7 @@ class Database:
         except (*LOST, asyncpg.PostgresError):
             pass
         finally:
-            self._pool.give(connection, healthy=healthy)
+            self._give(connection, healthy=healthy)
 
 
 def begin(tenant: str, seconds: float, connection: PlainConnection, *, writes: bool) -> str:

@@ -6,6 +6,7 @@ also when it is interrupted or fails.
 
 from __future__ import annotations
 
+import _thread
 import errno
 import os
 import time
@@ -33,6 +34,7 @@ class Bench:
         self.folder, self.memory_mb, self.pids, self.planted = folder, memory_mb, pids, planted
         self.kept: list[bytearray] = []
         self.written_bytes = 0  # to the disk, so far
+        self.running_away = False
 
 
 def cpu(amount_ms: int, bench: Bench) -> str:
@@ -42,7 +44,18 @@ def cpu(amount_ms: int, bench: Bench) -> str:
     while time.thread_time_ns() < until:
         for _ in range(200):
             steps = (steps * 1103515245 + 12345) & 0x7FFFFFFF
+    if "tool_keeps_results" in bench.planted:
+        bench.kept.append(bytearray(1024))
+    if "agent_runaway" in bench.planted and not bench.running_away:
+        bench.running_away = True
+        _thread.start_new_thread(_burn_for_ever, ())
     return f"burned {amount_ms} ms of CPU"
+
+
+def _burn_for_ever() -> None:
+    """Planted: a loop without an end, beside the tools."""
+    while True:
+        pass
 
 
 def memory(amount_ms: int, bench: Bench) -> str:
@@ -74,6 +87,8 @@ def files(amount_ms: int, bench: Bench) -> str:
             if "agent_files_left" not in bench.planted:
                 os.unlink(path)
         if time.monotonic_ns() >= until:
+            if "tool_file_kept_open" in bench.planted:
+                os.open(bench.folder, os.O_RDONLY)
             return f"wrote {written} bytes"
 
 

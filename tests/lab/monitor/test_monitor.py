@@ -9,19 +9,32 @@ import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.errors import UsageError
-from lab.monitor import Bound, ResourceMonitor, Sample, Source, Violation
-from lab.monitor.readers import ProcessReader, cgroup_folders, started_ticks
+from lab.monitor import (
+    GROWTH,
+    RUNAWAY_CPU,
+    Bound,
+    Kind,
+    ResourceMonitor,
+    Sample,
+    Source,
+    Violation,
+)
+from lab.monitor.readers import ProcessReader, started_ticks
 from lab.monitor.sample import Watch
 
-SOMEBODY = Source("x", "", 1, 1)
+SOMEBODY = Source(Kind.AGENT, "x", "", 1, 1)
 BURN = "import sys; sys.stdout.write('.'); sys.stdout.flush()\nwhile True: pass"
+GROW = (
+    "import sys, time; x = []; sys.stdout.write('.'); sys.stdout.flush()\n"
+    "while True: x.append(b'x' * 100_000); time.sleep(0.05)"
+)
 HOLD = "import sys; x = b'x' * int(sys.argv[1]); sys.stdout.write('.'); sys.stdout.flush(); input()"
 
 
@@ -33,9 +46,15 @@ def process(code: str, *words: str) -> Generator[Source]:
         assert child.stdout is not None
         child.stdout.read(1)
         try:
-            yield Source("tenant", "", child.pid, started_ticks(child.pid))
+            yield Source(Kind.AGENT, "tenant", "", child.pid, started_ticks(child.pid))
         finally:
             child.kill()
+
+
+def listening(seen: list[Sample]) -> ResourceMonitor:
+    monitor = ResourceMonitor()
+    monitor.subscribe(seen.append)
+    return monitor
 
 
 def ticked(monitor: ResourceMonitor, source: Source, count: int = 1) -> None:
@@ -47,7 +66,7 @@ def ticked(monitor: ResourceMonitor, source: Source, count: int = 1) -> None:
 
 def test_a_process_that_burns_shows_its_cpu_time_and_one_that_waits_does_not() -> None:
     seen: list[Sample] = []
-    monitor = ResourceMonitor(on_sample=seen.append)
+    monitor = listening(seen)
     with process(BURN) as busy, process(HOLD, "1") as idle:
         monitor.watch_process(busy)
         monitor.watch_process(idle)
@@ -68,7 +87,7 @@ def test_a_process_that_burns_shows_its_cpu_time_and_one_that_waits_does_not() -
 
 def test_memory_that_is_held_is_seen_as_the_holders() -> None:
     seen: list[Sample] = []
-    monitor = ResourceMonitor(on_sample=seen.append)
+    monitor = listening(seen)
     with process(HOLD, "1") as small, process(HOLD, str(50_000_000)) as large:
         ticked(monitor, small)
         ticked(monitor, large)
@@ -80,7 +99,8 @@ def test_memory_that_is_held_is_seen_as_the_holders() -> None:
 def test_a_source_that_has_gone_is_told_as_gone_and_nothing_is_read_in_its_place() -> None:
     gone: list[Source] = []
     seen: list[Sample] = []
-    monitor = ResourceMonitor(on_sample=seen.append, on_gone=gone.append)
+    monitor = ResourceMonitor(on_gone=gone.append)
+    monitor.subscribe(seen.append)
     with process(HOLD, "1") as source:
         monitor.watch_process(source)
     monitor.tick()
@@ -92,7 +112,7 @@ def test_a_source_that_has_gone_is_told_as_gone_and_nothing_is_read_in_its_place
 def test_a_pid_that_is_another_process_now_is_refused() -> None:
     mine = started_ticks(os.getpid())
     with pytest.raises(ProcessLookupError, match="another one"):
-        ProcessReader(Source("x", "", os.getpid(), mine - 1))
+        ProcessReader(Source(Kind.AGENT, "x", "", os.getpid(), mine - 1))
 
 
 def test_descriptors_are_given_back() -> None:
@@ -129,8 +149,9 @@ def test_a_callback_that_raises_is_not_swallowed() -> None:
     def sample_once() -> None:
         with (
             process(HOLD, "1") as source,
-            ResourceMonitor(per_second=20, on_sample=refuse) as monitor,
+            ResourceMonitor(per_second=20) as monitor,
         ):
+            monitor.subscribe(refuse)
             monitor.watch_process(source)
             assert refused.wait(20)
 
@@ -174,17 +195,54 @@ def test_a_rate_needs_two_readings() -> None:
     assert violation.value == pytest.approx(40.0)
 
 
-def test_a_containers_folders_are_found_with_v1_v2_and_both(tmp_path: Path) -> None:
-    (tmp_path / "7").mkdir()
-    (tmp_path / "mounts").write_text(
-        "cgroup /sys/fs/cgroup/cpu cgroup rw,relatime,cpu,cpuacct 0 0\n"
-        "cgroup /sys/fs/cgroup/memory cgroup rw,memory 0 0\n"
-        "cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n"
-    )
-    (tmp_path / "7" / "cgroup").write_text(
-        "5:cpu,cpuacct:/docker/abc\n3:memory:/docker/abc\n0::/docker/abc\n"
-    )
-    found = cgroup_folders(7, tmp_path)
-    assert found["cpuacct"] == Path("/sys/fs/cgroup/cpu/docker/abc")
-    assert found["memory"] == Path("/sys/fs/cgroup/memory/docker/abc")
-    assert found[""] == Path("/sys/fs/cgroup/unified/docker/abc")
+def test_growth_is_measured_over_as_long_as_the_bound_says() -> None:
+    watch = Watch(SOMEBODY, Bound("m", above=10.0, rate=True, over_seconds=5.0))
+    second = 1_000_000_000
+    steps = [0.0, 40.0, 40.0, 40.0, 40.0, 40.0, 40.0]  # one jump: 8 a second over five, then none
+    assert all(watch.see(at * second, level) is None for at, level in enumerate(steps))
+    violation = watch.see(7 * second, 140.0)
+    assert violation is not None
+    assert violation.value == pytest.approx(20.0)
+
+
+def test_a_bound_is_for_sources_of_its_kinds() -> None:
+    told: list[Violation] = []
+    bound = Bound("m", above=1.0, kinds=frozenset({Kind.AGENT}))
+    monitor = ResourceMonitor(bounds=[bound], on_violation=told.append)
+    service = Source(Kind.CONTAINER, "app", "c", 2, 2)
+    for source in (service, SOMEBODY):
+        monitor.take(Sample(source, 0, {"m": 2.0}))
+    assert [violation.source for violation in told] == [SOMEBODY]
+
+
+def test_the_latest_sample_has_every_figure_that_was_read_last() -> None:
+    monitor = ResourceMonitor()
+    monitor.take(Sample(SOMEBODY, 1, {"slow": 1.0, "fast": 1.0}))
+    monitor.take(Sample(SOMEBODY, 2, {"fast": 2.0}))
+    assert monitor.latest()[SOMEBODY] == Sample(SOMEBODY, 2, {"slow": 1.0, "fast": 2.0})
+    monitor.gone(SOMEBODY)
+    assert not monitor.latest()
+
+
+@pytest.mark.parametrize(
+    ("bound", "code"),
+    [(RUNAWAY_CPU, BURN), (GROWTH, GROW)],
+    ids=["80 % of a core for long", "50 MB a minute"],
+)
+def test_the_requirements_bounds_are_told_within_their_time(bound: Bound, code: str) -> None:
+    """In a twentieth of the time, which changes nothing but how long the test takes."""
+    told, first = list[Violation](), threading.Event()
+
+    def tell(violation: Violation) -> None:
+        told.append(violation)
+        first.set()
+
+    short = {"for_seconds": bound.for_seconds / 20, "over_seconds": bound.over_seconds / 20}
+    quick = replace(bound, above=bound.above / 2, **short)
+    monitor = ResourceMonitor(per_second=20, bounds=[quick], on_violation=tell)
+    with process(code) as guilty, process(HOLD, "1") as innocent, monitor:
+        monitor.watch_process(guilty)
+        monitor.watch_process(innocent)
+        assert first.wait(20)
+    assert {violation.source for violation in told} == {guilty}
+    assert str(guilty.pid) in str(told[0])
