@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import canary, load, platform, precision, stack_start
+import anyio
+
+from benchmarks import canary, load, platform, precision, quotas, stack_start
 from lab.catalog import systems
+from lab.experiment import Profile
 
 REPETITIONS = 3
 
@@ -26,6 +29,8 @@ def main() -> None:
     canary.main()
     _heading("the reference platform beside a bare echo")
     platform.main()
+    _heading("how soon each kind of quota bites")
+    anyio.run(quotas.measured, Profile.QUICK)
 
 
 def _heading(text: str) -> None:

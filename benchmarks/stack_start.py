@@ -1,3 +1,4 @@
+# pyright: reportUnknownMemberType=false, reportArgumentType=false
 """How long a system takes to stand, beside what it could cost and what else people use.
 
     python -m benchmarks.stack_start [SYSTEM FOLDER] [REPETITIONS]

@@ -18,20 +18,24 @@ from anyio import sleep, to_thread
 
 from lab import catalog
 from lab.catalog import Entry
+from lab.companion import Companion
 from lab.engine import machine
 from lab.engine.audit import stays_inside
 from lab.engine.netns import NETNS_IMAGE
 from lab.errors import LabError, UsageError, one_line
 from lab.experiment import Experiment, Profile, Setup
+from lab.governor import Governor
 from lab.healing import healer
 from lab.healing.proof import prove
 from lab.healing.residue import Census, difference, of_host
 from lab.history import Op
+from lab.host import HostWatch
 from lab.images import ensure as images
 from lab.images.ensure import ImageNeed
 from lab.journal import Closed, Journal, Opened, Sampled
 from lab.judging import EVENTS_FILE, RESIDUE, Judged, judge
 from lab.load import events
+from lab.monitor.beside import Watching
 from lab.run import Ground, View, perform
 from lab.stack import file as stackfile
 from lab.stack.file import SystemFile
@@ -40,6 +44,7 @@ from lab.stack.plan import TOXIPROXY_IMAGE, check
 from lab.stack.standing import Stack, standing
 from lab.system import DriverFactory, actions_of
 
+GOVERNOR_HZ = 10.0
 RUNS = Path("runs")
 SETTLE_SECONDS = 1.0
 """What ends on its own, as a child does, has ended by then."""
@@ -47,7 +52,11 @@ SETTLE_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the person asked for. `names` are experiments, all performed on one stack."""
+    """What the person asked for. `names` are experiments, all performed on one stack.
+
+    monitor_hz: how often the monitor reads what changes fast; 0: no monitor. governor: it steps in
+    when a tenant disturbs the others.
+    """
 
     names: tuple[str, ...]
     profile: Profile
@@ -57,6 +66,8 @@ class Request:
     mode: str = ""
     defects: tuple[str, ...] = ()
     shield: bool = True
+    monitor_hz: float = 1.0
+    governor: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +102,8 @@ def plan(request: Request) -> Plan:
     check(system)
     system.chosen_defects(request.defects)
     driver = stackfile.load_driver(system.driver)
-    setup = Setup(request.profile, request.seed, system.view(actions_of(driver)), request.tenants)
+    view = system.view(actions_of(driver))
+    setup = Setup(request.profile, request.seed, view, request.tenants, request.governor)
     stories = tuple((entry, entry.build(setup)) for entry in entries)
     for entry, story in stories:
         if missing := (*story.lacks(setup.system), *lacking(system, story.fittings)):
@@ -219,7 +231,14 @@ async def _one(
     """Perform one story and judge it from what it wrote."""
     opened = _opened(what, entry, shield=stack.shield is not None)
     driver = stack.driver(what.driver)
-    ground = Ground(stack.site, stack.lab, what.system.driver, driver, shelter=stack.shelter)
+    ground = Ground(
+        stack.site,
+        stack.lab,
+        what.system.driver,
+        driver,
+        shelter=stack.shelter,
+        companions=(HostWatch(what.run), *companions(what, story, stack)),
+    )
     with Journal(folder) as journal:
         journal.append(opened, durable=True)
         ops: list[Op] = []
@@ -235,6 +254,22 @@ async def _one(
             at_ns = monotonic_ns() - opened.epoch_ns
             journal.append(Closed(at_ns=at_ns, error=error), durable=True)
     return await to_thread.run_sync(judge, folder)
+
+
+def companions(what: Plan, story: Experiment, stack: Stack) -> tuple[Companion, ...]:
+    """The run's monitor, unless nobody wants one, and its governor if somebody does.
+
+    A story without a standing load has rests. A governor wants to know sooner than a person.
+    """
+    hz, rests = what.request.monitor_hz, not story.workloads
+    hz = max(hz, GOVERNOR_HZ) if what.request.governor else hz
+    watching = Watching(stack, what.driver, per_second=hz, rests=rests) if hz else None
+    if not what.request.governor:
+        return (watching,) if watching else ()
+    assert watching is not None
+    unguarded = frozenset(phase.name for phase in story.phases if not phase.governed)
+    governor = Governor(unguarded=unguarded, monitor=watching.monitor, shelter=stack.shelter)
+    return watching, governor
 
 
 def _opened(what: Plan, entry: Entry, *, shield: bool) -> Opened:
@@ -255,6 +290,7 @@ def _opened(what: Plan, entry: Entry, *, shield: bool) -> Opened:
         abilities=tuple(sorted(view.abilities)),
         actions=tuple(sorted(view.actions)),
         shield=shield,
+        governor=what.request.governor,
     )
 
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 from lab.errors import UsageError
 from lab.fault import Fault, Fitted
 from lab.history import History
-from lab.stats.paired import PairedBlocks
+from lab.stats.design import PairedBlocks
 from lab.system import Ability, View
 from lab.verdict import Verdict
 from lab.workload import Cohort, Workload
@@ -29,12 +29,16 @@ class Profile(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What an experiment is built from. `tenants` is 0 when the person did not say."""
+    """What an experiment is built from. `tenants` is 0 when the person did not say.
+
+    governor: somebody will step in when a tenant disturbs the others.
+    """
 
     profile: Profile
     seed: int
     system: View
     tenants: int = 0
+    governor: bool = False
 
     def count(self, default: int, *, least: int) -> int:
         """How many tenants: the person's choice, or the default. Raises UsageError for too few."""
@@ -68,6 +72,7 @@ class Phase:
 
     paired: when given, the joining workloads are active only in its `on` blocks, and the phase ends
     as soon as a look at the pairs decides; `seconds` is then the longest it can take.
+    governed: the run's governor, if it has one, acts in it; otherwise it only watches.
     """
 
     name: str
@@ -75,6 +80,7 @@ class Phase:
     faults: tuple[Fault | Timed, ...] = ()
     joined_by: tuple[Workload, ...] = ()
     paired: PairedBlocks | None = None
+    governed: bool = True
 
     def __post_init__(self) -> None:
         if self.paired and self.timed:

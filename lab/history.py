@@ -7,7 +7,7 @@ nanoseconds of the monotonic clock since the run's epoch (`Opened.epoch_ns`).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from typing import TypeVar
@@ -15,6 +15,7 @@ from typing import TypeVar
 import msgspec
 
 from lab.journal import Entered, Event, Opened
+from lab.resources import Resources
 
 E = TypeVar("E", bound=Event)
 
@@ -69,11 +70,13 @@ class History:
     """All that verifiers may look at: the operations (by due time) and the journal's events.
 
     overheard: pseudo-operations with text that no reply had; nothing of them counts as traffic.
+    resources: what was used, by whom; nothing where no monitor went along.
     """
 
     ops: tuple[Op, ...]
     events: tuple[Event, ...]
     overheard: tuple[Op, ...] = ()
+    resources: Resources = field(default_factory=Resources)
 
     @cached_property
     def opened(self) -> Opened:
@@ -95,9 +98,11 @@ class History:
         return tuple(e for e in self.events if isinstance(e, kind))
 
 
-def history(ops: Iterable[Op], events: Iterable[Event]) -> History:
+def history(
+    ops: Iterable[Op], events: Iterable[Event], resources: Resources | None = None
+) -> History:
     """A history with its operations in due order; ties by id, so it is the same every time."""
     rising = sorted(ops, key=lambda op: (op.due_ns, op.id))
     real = tuple(op for op in rising if op.action != OVERHEARD)
     heard = tuple(op for op in rising if op.action == OVERHEARD)
-    return History(real, tuple(events), heard)
+    return History(real, tuple(events), heard, resources or Resources())

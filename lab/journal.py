@@ -24,7 +24,7 @@ class Opened(msgspec.Struct, frozen=True, tag="opened", kw_only=True):
 
     epoch_ns: monotonic clock at the start; wall: RFC 3339 time; options: as the person gave them;
     links: name -> kind of every link the system has; abilities and actions: what the system can do;
-    shield: whether strangers on the host came last.
+    shield: whether strangers on the host came last; governor: whether somebody could step in.
     """
 
     run: str
@@ -41,6 +41,7 @@ class Opened(msgspec.Struct, frozen=True, tag="opened", kw_only=True):
     abilities: tuple[str, ...] = ()
     actions: tuple[str, ...] = ()
     shield: bool = False
+    governor: bool = False
 
 
 class Entered(msgspec.Struct, frozen=True, tag="entered", kw_only=True):

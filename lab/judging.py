@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import catalog, journal
+from lab import catalog, journal, resources
 from lab.errors import ExitCode, LabError, precedence
 from lab.experiment import Experiment, Profile, Setup
 from lab.healing import residue
@@ -91,7 +91,7 @@ def setup_of(opened: Opened) -> Setup:
         abilities=frozenset(Ability(a) for a in opened.abilities),
         actions=frozenset(opened.actions),
     )
-    return Setup(Profile(opened.profile), opened.seed, view, opened.tenants)
+    return Setup(Profile(opened.profile), opened.seed, view, opened.tenants, opened.governor)
 
 
 def judge(folder: Path) -> Judged:
@@ -99,7 +99,7 @@ def judge(folder: Path) -> Judged:
     lines = journal.read(folder)
     if not lines or not isinstance(lines[0], Opened):
         raise LabError("the journal does not begin with `opened`", where=str(folder))
-    seen = history(events.read(folder / EVENTS_FILE), lines)
+    seen = history(events.read(folder / EVENTS_FILE), lines, resources.read(folder))
     experiment = catalog.experiment(seen.opened.experiment).build(setup_of(seen.opened))
     verdicts = (*judge_all(experiment.verifiers, seen), *guard.verdicts(seen))
     return Judged(folder, experiment, seen, verdicts)

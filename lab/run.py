@@ -25,14 +25,16 @@ from lab.experiment import Experiment, Phase
 from lab.fault import Window
 from lab.hands import Lab
 from lab.hands.real.clients import tenant_clients
+from lab.hands.real.quotas import DriverQuotas, sell, tenant_quotas
 from lab.healing import residue
 from lab.history import Op
-from lab.journal import Acted, Entered, Journal, Left, Opened, Sampled
+from lab.journal import Acted, Entered, Journal, Left, Opened, Sampled, read
 from lab.load.generator import Generator, generating
 from lab.load.wire import GeneratorPlan, Health, PhasePlan
 from lab.nemesis import guard
 from lab.nemesis.faulting import Faulting
 from lab.seeds import digest
+from lab.stats.host import host_of
 from lab.stats.paired import live_judgement
 from lab.system import Ability, Census, Driver, DriverFactory, Site, Tenant, TenantPlan
 from lab.verdict import Status
@@ -164,6 +166,7 @@ class _Run:
         try:
             with fail_after(PROVISION_SECONDS):
                 made = await driver.provision(plan)
+                await sell(self.experiment.cohorts, DriverQuotas(driver, made))
         except (OSError, RuntimeError) as error:
             raise LabError(f"no tenants: {error}", where=str(self.ground.driver_path)) from error
         key = run_key(self.opened.seed, self.opened.experiment)
@@ -188,9 +191,11 @@ class _Run:
         async with (
             generating(plan, on_ops=self.keep, journal=self.journal) as generator,
             tenant_clients(ground.driver, ground.driver_path, ground.site, self.tenants) as clients,
+            tenant_quotas(ground.driver, ground.site, self.tenants) as quotas,
         ):
-            self.faulting.lab = replace(self.faulting.lab, clients=clients)
-            ground.shelter(generator.pid)
+            self.faulting.lab = replace(self.faulting.lab, clients=clients, quotas=quotas)
+            for pid in generator.pids:
+                ground.shelter(pid)
             connected = await generator.connect()
             if connected.failed:
                 raise LabError(
@@ -204,7 +209,7 @@ class _Run:
                     seen = await self.play(phase, generator, calm)
                     calm = calm if phase.faults else seen
             await censuses.during()
-            deadline = max(w.deadline_seconds for w in self.experiment.workloads)
+            deadline = max(w.deadline_seconds for w in plan.workloads)
             health = await generator.finish(drain_seconds=deadline)
         self.tell_health(health)
 
@@ -224,7 +229,8 @@ class _Run:
             at_ns = end_ns - self.opened.epoch_ns
             stall = Sampled(probe="stall", at_ns=at_ns, values={"stall_ms": stall_ns / 1e6})
             self.journal.append(stall)
-        self.sample("generator", values=health.values())
+        transport = {"transport": (health.transport,)}
+        self.sample("generator", items=transport, values=health.values())
 
     async def play(self, phase: Phase, generator: Generator, before: Window) -> Window:
         """One phase, with its faults held for all of it; returns what was seen in it."""
@@ -258,7 +264,8 @@ class _Run:
             await sleep_until(start + at_seconds + LATE_OPS_SECONDS)
             seen = [op for op in self.collected if op.phase == phase.name and op.cohort in quiet]
             since_ns = start_ns - self.opened.epoch_ns
-            status = live_judgement(design, seed, seen, since_ns=since_ns, pairs=look)
+            host = host_of(read(self.journal.path.parent), since_ns=since_ns)
+            status = live_judgement(design, seed, seen, since_ns=since_ns, pairs=look, host=host)
             if status is not Status.UNKNOWN or look == design.looks[-1]:
                 await generator.cut(phase.name)
                 return f"{status} after {look} pairs"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from lab.actions import Action
 from lab.errors import Refused
@@ -20,6 +20,9 @@ __all__ = [
     "Driver",
     "DriverFactory",
     "Endpoint",
+    "Governed",
+    "Lending",
+    "Metered",
     "Refused",
     "Reply",
     "Session",
@@ -39,6 +42,7 @@ class Ability(StrEnum):
 
     AGENTS = "agents"  # every tenant's agent is a process of its own, which can be found and killed
     CENSUS = "census"  # the driver can list what tenants leave behind
+    QUOTAS = "quotas"  # the driver is `Metered` and `Governed`
     STORES = "stores"  # at least one link leads to a store (kind postgres or redis)
 
 
@@ -164,6 +168,57 @@ class Driver(Protocol):
 
     async def close(self) -> None:
         """Give back what the driver itself holds."""
+        ...
+
+
+@runtime_checkable
+class Metered(Protocol):
+    """A driver whose system counts what each tenant takes; optional."""
+
+    async def metered(self) -> Mapping[str, Mapping[str, float]]:
+        """Tenant id -> what it took, in one cheap call; a kind that is missing is 0.
+
+        Growing: `accepted`, `refused`, `refused_<kind>`, `cpu_ms`, `database_ms`, `disk_kb`,
+        `network_kb`, `tokens`. Now: `in_flight`, `held` (database connections), `sockets`,
+        `memory_mb`.
+        """
+        ...
+
+
+@runtime_checkable
+class Lending(Protocol):
+    """A driver whose system knows what it has lent to whom; optional."""
+
+    async def lent(self) -> Census:
+        """What is in use right now and has to be given back, by kind (`connections`), named.
+
+        A database connection begins with `server pid N`, as pg_stat_activity has it.
+        """
+        ...
+
+
+@runtime_checkable
+class Governed(Protocol):
+    """A driver whose system can hold one tenant to a limit while it is served; optional.
+
+    Kinds that the governor uses where they are there: `requests` (a second), `burst`, `sockets`,
+    `in_flight`, `connections` (of the database), `cpu` and `database` (milliseconds a second),
+    `memory` (megabytes).
+    """
+
+    async def limits(self, tenant: Tenant) -> Mapping[str, float]:
+        """What the tenant is held to now, by kind."""
+        ...
+
+    async def limit(self, tenant: Tenant, kind: str, amount: float) -> float:
+        """Hold the tenant to `amount` of `kind`, and return what it is held to then.
+
+        Raises UsageError for an unknown kind.
+        """
+        ...
+
+    async def unlimit(self, tenant: Tenant, kind: str) -> None:
+        """Give it back what it has when nobody says anything; idempotent."""
         ...
 
 

@@ -32,6 +32,13 @@ DefectOption = Annotated[
 ShieldOption = Annotated[
     bool, typer.Option(help="Strangers on the host come last, where it allows that")
 ]
+MonitorOption = Annotated[bool, typer.Option(help="Measure who uses what while the run goes on")]
+MonitorHzOption = Annotated[
+    float, typer.Option(help="How often to read what changes fast; up to 20 a second")
+]
+GovernorOption = Annotated[
+    bool, typer.Option(help="Find who disturbs the others, and hold that tenant to its share")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output")]
 RunArgument = Annotated[Path, typer.Argument(help="A run's id or folder, as `lab runs` lists them")]
 JunitOption = Annotated[Path, typer.Option(help="Where to write the JUnit report")]

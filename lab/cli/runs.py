@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, NoReturn
 from lab.cli.loop import Leave, finished
 from lab.cli.options import (
     DefectOption,
+    GovernorOption,
     JsonOption,
     JunitOption,
     ModeOption,
+    MonitorHzOption,
+    MonitorOption,
     Name,
     ProfileOption,
     RunArgument,
@@ -39,10 +42,26 @@ def run(
     system: SystemOption = "",
     defect: DefectOption = None,
     shield: ShieldOption = True,
+    monitor: MonitorOption = True,
+    monitor_hz: MonitorHzOption = 1.0,
+    governor: GovernorOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run one experiment and judge it."""
-    _campaign((name,), profile, seed, tenants, mode, system, defect, as_json, shield, junit=None)
+    _campaign(
+        (name,),
+        profile,
+        seed,
+        tenants,
+        mode,
+        system,
+        defect,
+        as_json,
+        shield,
+        monitor_hz if monitor else 0.0,
+        governor,
+        junit=None,
+    )
 
 
 @app.command()
@@ -53,6 +72,9 @@ def chaos(
     system: SystemOption = "",
     defect: DefectOption = None,
     shield: ShieldOption = True,
+    monitor: MonitorOption = True,
+    monitor_hz: MonitorHzOption = 1.0,
+    governor: GovernorOption = False,
     as_json: JsonOption = False,
     junit: JunitOption = Path("runs/junit.xml"),
 ) -> None:
@@ -60,7 +82,20 @@ def chaos(
     from lab.campaign import fitting
 
     names = fitting(system_folder(system))
-    _campaign(names, profile, seed, 0, mode, system, defect, as_json, shield, junit=junit)
+    _campaign(
+        names,
+        profile,
+        seed,
+        0,
+        mode,
+        system,
+        defect,
+        as_json,
+        shield,
+        monitor_hz if monitor else 0.0,
+        governor,
+        junit=junit,
+    )
 
 
 @app.command()
@@ -97,6 +132,8 @@ def _campaign(
     defect: list[str] | None,
     as_json: bool,
     shield: bool,
+    monitor_hz: float,
+    governor: bool,
     *,
     junit: Path | None,
 ) -> NoReturn:
@@ -115,6 +152,8 @@ def _campaign(
         mode=mode,
         defects=tuple(defect or ()),
         shield=shield,
+        monitor_hz=monitor_hz,
+        governor=governor,
     )
     console = terminal.console(to_stderr=as_json)
     what = campaign.plan(request)

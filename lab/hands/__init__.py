@@ -17,6 +17,7 @@ from lab.hands.disks import Disks, DiskState
 from lab.hands.links import Links, Toxic
 from lab.hands.network import Counts, Drop, Networks, Shape, Shaped
 from lab.hands.postgres import Postgres
+from lab.hands.quotas import NoQuotas, Quotas
 from lab.hands.redis import Redis
 from lab.hands.stubs import Stubs
 
@@ -35,6 +36,7 @@ class Lab:
     redis: Redis
     stubs: Stubs
     clients: Clients
+    quotas: Quotas = field(default_factory=NoQuotas)
     tenants: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -53,7 +55,9 @@ __all__ = [
     "Links",
     "Manner",
     "Networks",
+    "NoQuotas",
     "Postgres",
+    "Quotas",
     "Redis",
     "Resource",
     "ServiceState",

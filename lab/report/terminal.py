@@ -14,7 +14,7 @@ from rich.text import Text
 
 from lab.campaign import Plan
 from lab.history import Op, Outcome
-from lab.journal import Confirmed, Healed, Injected, Left
+from lab.journal import Confirmed, Healed, Injected, Left, Sampled
 from lab.judging import Judged
 from lab.report.faulty import fault_results, faults_table
 from lab.verdict import Status, Verdict, worst
@@ -89,6 +89,7 @@ def header(what: Plan) -> tuple[str, ...]:
         "tenants": asked.tenants or "the experiment's own choice",
         "defects": " ".join(asked.defects) or "none",
         "shield": "where the host allows it" if asked.shield else "off",
+        "monitor": f"{asked.monitor_hz:g} a second" if asked.monitor_hz else "off",
         "run": what.run,
     }
     return (f"seed {asked.seed}", *(f"{name} {value}" for name, value in options.items()))
@@ -206,6 +207,12 @@ def _closing(judged: Judged) -> Iterator[str]:
         yield f"[bold red]the lab failed:[/] {judged.error}"
     for name in judged.residue:
         yield f"[bold red]left behind:[/] {name}"
+    for cost in (e.values for e in judged.history.of(Sampled) if e.probe == "monitor"):
+        yield (
+            f"monitor: {cost['readings']:,.0f} readings of"
+            f" {len(judged.history.resources.sources)} sources,"
+            f" for {cost['share']:.2%} of the machine"
+        )
     if judged.timings:
         yield "times: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in judged.timings)
     yield f"artefacts: {judged.folder}   again: lab judge {judged.folder}   seed: {opened.seed}"

@@ -21,7 +21,7 @@ from lab.stack.file import CONTROL_PORT
 from lab.stack.hands import LABS_OWN, hands
 from lab.stack.layout import Layout, layout_in
 from lab.stack.plan import OBSERVER, TOXIPROXY
-from lab.stack.revisited import Visit, visit
+from lab.stack.revisited import Visit, VisitingQuotas, visit
 from lab.system import Endpoint
 
 
@@ -82,7 +82,7 @@ async def attached(run: str = "") -> AsyncGenerator[Attached]:
         links = ToxiproxyLinks(control, proxies)
         try:
             lab = await to_thread.run_sync(hands, client, links, ids, run, layout)
-            yield Attached(
+            found = Attached(
                 run=run,
                 lab=replace(lab, tenants=_Itself()),
                 links=links,
@@ -93,6 +93,7 @@ async def attached(run: str = "") -> AsyncGenerator[Attached]:
                 ids=ids,
                 ports=placed.ports,
             )
+            yield replace(found, lab=replace(found.lab, quotas=VisitingQuotas(found.visit)))
         finally:
             links.close()
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from lab.errors import UsageError
+from lab.hands.quotas import Quotas
+from lab.hands.real.quotas import tenant_quotas
 from lab.stack.document import interpolate
 from lab.stack.file import SystemFile, load, load_driver
 from lab.stack.layout import Layout
 from lab.stack.plan import EDGE, OBSERVER
 from lab.stack.schema import pairs
-from lab.system import DriverFactory, Endpoint, Site
+from lab.system import DriverFactory, Endpoint, Site, Tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +68,38 @@ def variables_of(
             if len(used) == 1 and not around and key in environments.get(name, {}):
                 found[used[0]] = environments[name][key]
     return found
+
+
+class VisitingQuotas:
+    """The `Quotas` of a stack that is kept up: tenants by their ids, a driver of its own a call.
+
+    way: finds the way in, whenever it is needed.
+    """
+
+    def __init__(self, way: Callable[[], Awaitable[Visit]]) -> None:
+        self._way = way
+
+    async def limits(self, tenant: str) -> Mapping[str, float]:
+        """See `Quotas`."""
+        async with self._door(tenant) as quotas:
+            return await quotas.limits(tenant)
+
+    async def limit(self, tenant: str, kind: str, amount: float) -> float:
+        """See `Quotas`."""
+        async with self._door(tenant) as quotas:
+            return await quotas.limit(tenant, kind, amount)
+
+    async def unlimit(self, tenant: str, kind: str) -> None:
+        """See `Quotas`."""
+        async with self._door(tenant) as quotas:
+            await quotas.unlimit(tenant, kind)
+
+    async def metered(self) -> Mapping[str, Mapping[str, float]]:
+        """Nothing: whose meters would be asked for?"""
+        return {}
+
+    @asynccontextmanager
+    async def _door(self, tenant: str) -> AsyncGenerator[Quotas]:
+        way = await self._way()
+        async with tenant_quotas(way.build, way.site, [Tenant(tenant, tenant, "")]) as quotas:
+            yield quotas

@@ -16,7 +16,8 @@ import msgspec
 import pytest
 
 from lab.engine.belongings import residue
-from lab.journal import Healed, Injected, read
+from lab.host import PROBE
+from lab.journal import GOVERNOR, Acted, Healed, Injected, Sampled, read
 from lab.report.files import Result
 from lab.verdict import Status
 
@@ -61,20 +62,41 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Result], 
     return {result.experiment: result for result in results}, junit
 
 
-@pytest.mark.parametrize("name", ["cross_contamination", "partition", "tenant_crash"])
+@pytest.mark.parametrize(
+    "name", ["baseline", "cross_contamination", "partition", "quota_enforcement", "tenant_crash"]
+)
 def test_a_sound_platform_is_held(stage: tuple[dict[str, Result], Path], name: str) -> None:
     result = stage[0][name]
     assert result.status is Status.HELD, [v for v in result.verdicts if v.status != "HELD"]
 
 
-def test_a_sound_platform_is_never_violated_by_a_noisy_neighbour(
-    stage: tuple[dict[str, Result], Path],
+@pytest.mark.parametrize(
+    ("name", "verifier"),
+    [
+        ("noisy_neighbor", "latency"),
+        ("fair_share", "fairness"),
+        ("resource_leak", "leaks"),
+        ("sustained_load", "leaks"),
+    ],
+)
+def test_a_sound_platform_is_never_violated_by_greedy_tenants(
+    stage: tuple[dict[str, Result], Path], name: str, verifier: str
 ) -> None:
     # A busy host may make it UNKNOWN, which is honest; VIOLATED would be a false alarm.
-    result = stage[0]["noisy_neighbor"]
+    result = stage[0][name]
     assert not result.error
-    assert {"latency", "isolation", "recovery", "cleanup"} <= {v.verifier for v in result.verdicts}
+    assert {verifier, "isolation", "cleanup"} <= {v.verifier for v in result.verdicts}
     assert not violated(result)
+
+
+def test_the_stage_knows_who_used_the_cpu(stage: tuple[dict[str, Result], Path]) -> None:
+    for result in stage[0].values():
+        events = read(Path(result.folder))
+        seen = [e.values for e in events if isinstance(e, Sampled) and e.probe == PROBE]
+        first, last = seen[0], seen[-1]
+        grown = {name: last[name] - first[name] for name in last}
+        assert len(seen) > 20
+        assert 0 < grown["own_seconds"] < 1.1 * grown["busy_seconds"]
 
 
 def test_the_stage_writes_one_case_a_verdict(stage: tuple[dict[str, Result], Path]) -> None:
@@ -102,6 +124,8 @@ def test_judging_again_needs_no_engine_and_says_the_same(
         ("cross_contamination", "response_cache", "isolation"),
         ("partition", "redis_no_reconnect", "recovery"),
         ("tenant_crash", "orphan_agent", "cleanup"),
+        ("quota_enforcement", "agent_memory_unlimited", "quota"),
+        ("fair_share", "bucket_for_all", "fairness"),
     ],
 )
 def test_a_planted_defect_is_violated_by_its_verifier_alone(
@@ -110,6 +134,19 @@ def test_a_planted_defect_is_violated_by_its_verifier_alone(
     result = ran(name, "--defect", defect)
     assert result.exit_code == 1
     assert violated(result) == {verifier}
+
+
+def test_a_governor_names_the_noisy_one_and_touches_nobody_else() -> None:
+    # Whether the others recover within 10 % is a matter of the host: UNKNOWN on a busy one.
+    result = ran("noisy_neighbor", "--governor")
+    assert not result.error
+    verdict = next(v for v in result.verdicts if v.verifier == "governor")
+    assert verdict.status is not Status.VIOLATED, verdict.reason
+    assert verdict.exposures["attacks_harmful"] == 1
+    assert verdict.exposures["innocents_touched"] == verdict.exposures["wrong_names"] == 0
+    acts = [e for e in read(ROOT / result.folder) if isinstance(e, Acted) and e.actor == GOVERNOR]
+    assert {act.tenant for act in acts} == {"noisy-0"}
+    assert any(act.action.startswith("lifted") for act in acts)
 
 
 @pytest.mark.parametrize("name", ["cross_contamination", "partition"])

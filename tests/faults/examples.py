@@ -26,6 +26,7 @@ from faults.postgres_server import (
     PostgresReadOnly,
     SlowQuery,
 )
+from faults.quotas import Quota
 from faults.redis import Block, ClientPause, Evict, FlushAll, KeyExpire, KillClients, RedisReadOnly
 from faults.regions import Region
 from faults.services import Failover, Hang, HttpError
@@ -119,6 +120,7 @@ TENANTS: tuple[Make, ...] = (
     lambda: CrashAgent("target-0"),
     lambda: Flood("target-0", 20.0),
     lambda: PoisonMessage("target-0"),
+    lambda: Quota("target-0", "requests", 5.0),
     lambda: ReconnectStorm("target-0", 5.0),
     lambda: SlowConsumer("target-0", 20.0),
     lambda: TokenExpiry("target-0"),

@@ -19,6 +19,7 @@ from tests.conformance import Look, Subject, check_fault
 from tests.fakes.burdens import FakeBurdens
 from tests.fakes.disks import FakeClocks, FakeDisks
 from tests.fakes.network import FakeNetworks
+from tests.fakes.quotas import FakeQuotas
 from tests.fakes.stack import FakeContainers, FakeLinks, lab_of
 from tests.fakes.stores import FakeClients, FakePostgres, FakeRedis, FakeStubs
 from tests.faults.examples import EXAMPLES, INSIDE, TENANTS, Make, told
@@ -40,7 +41,8 @@ async def fakes() -> AsyncGenerator[Subject]:
     )
 
     postgres, redis, stubs, clients = FakePostgres(), FakeRedis(), FakeStubs(), FakeClients()
-    lab = replace(lab, postgres=postgres, redis=redis, stubs=stubs, clients=clients)
+    quotas = FakeQuotas()
+    lab = replace(lab, postgres=postgres, redis=redis, stubs=stubs, clients=clients, quotas=quotas)
 
     async def look() -> Look:
         state: dict[str, object] = {
@@ -51,6 +53,7 @@ async def fakes() -> AsyncGenerator[Subject]:
         state |= {"burdens": burdens.there(), "networks": networks.state}
         state |= {"postgres": dict(postgres.held), "redis": dict(redis.held)}
         state |= {"stubs": dict(stubs.failing), "clients": dict(clients.going)}
+        state |= {"quotas": dict(quotas.own)}
         births: dict[str, object] = {"calls": len(redis.calls), "revoked": len(clients.revoked)}
         for name, now in containers.services.items():
             state[f"service {name}"] = (now.running, now.paused, now.limits)

@@ -16,6 +16,7 @@ VERIFIERS_MAY = {
     "lab.errors",
     "lab.history",
     "lab.journal",
+    "lab.resources",
     "lab.seeds",
     "lab.stats",
     "lab.verdict",

@@ -24,7 +24,7 @@ from lab.journal import Confirmed, Entered, Healed, Injecting, Journal, Left, Op
 from lab.nemesis import guard
 from lab.run import Ground, perform
 from lab.stack.file import load_driver
-from lab.stats.paired import PairedBlocks
+from lab.stats.design import PairedBlocks
 from lab.system import Ability
 from lab.verdict import Status, Verdict, worst
 from lab.verifiers import cleanup, confirmed, isolation, judge_all, latency, recovery

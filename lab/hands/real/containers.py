@@ -211,6 +211,20 @@ class RunContainers:
         """The service's container. Raises LabError for a service that is not there."""
         return self._id(service)
 
+    @property
+    def ids(self) -> Mapping[str, str]:
+        """Service -> its container, as it is now."""
+        return dict(self._ids)
+
+    @property
+    def agents_block(self) -> AgentsBlock | None:
+        """How agents are recognised; None where there are none."""
+        return self._agents
+
+    def main_process(self, service: str) -> int:
+        """The host's pid of the service's main process; 0 when it does not run. Blocking."""
+        return self._engine.placed(self._id(service)).pid
+
     def _id(self, service: str) -> str:
         if service not in self._ids:
             raise LabError(f"no service `{service}`", mend=f"services: {', '.join(self._ids)}")

@@ -13,6 +13,7 @@ from anyio import fail_after, sleep, to_thread
 
 from lab.engine.api import Engine
 from lab.engine.held import HOLD, Wire, begun
+from lab.engine.stream import Stream, streamed
 from lab.errors import LabError
 from lab.hands.containers import AgentProcess
 from lab.hands.real.containers import RunContainers
@@ -53,6 +54,10 @@ class Holding:
         if status != 0:
             raise LabError(_last(text) or "it does not run", where=f"service {self.service}")
         return text
+
+    def stream(self, script: str) -> Stream:
+        """What a script inside goes on writing. Blocking. Raises LabError."""
+        return streamed(self._engine, self._container, f"exec 2>&1\n{script}")
 
     async def hold(self, name: str, act: str, undo: str) -> None:
         """Do `act` in a shell that stays, and has `undo` to do when it ends.

@@ -8,9 +8,13 @@ from time import monotonic
 
 from anyio import sleep
 
+from lab.engine.stream import Stream
 from lab.errors import LabError, UsageError
 from lab.hands.real.holding import HOLD_SECONDS, Holding
 from lab.stack.schema import PostgresBlock
+
+MONITOR = "monitor"
+"""What the session of `every_second` is called, so that nobody takes it for the system's."""
 
 LIFE_SECONDS = 3600
 """Sessions end by themselves after this, if everything else failed."""
@@ -95,6 +99,19 @@ class RunPostgres:
             return {}
         rows = (await self._holding.run(self._psql(sql))).splitlines()
         return {name: float(number) for name, _, number in (row.rpartition("|") for row in rows)}
+
+    def every_second(self, sql: str, mark: str) -> Stream:
+        """The rows of a query (`|` between columns) once a second, then a line `mark`. Blocking.
+
+        For a tool that reads on and on; it is one session of the server's.
+        """
+        asked = f"PREPARE every AS {sql};\n"
+        once = f"EXECUTE every;\n\\echo {mark}\n"
+        again = f"while printf %s {quote(once)}; do sleep 1; done"
+        login = f"{self._login}; export PGAPPNAME={quote(MONITOR)}"
+        return self._holding.stream(
+            f"{login}\n{{ printf %s {quote(asked)}; {again}; }} | psql -XAtq"
+        )
 
     async def rows_of(self, tenant: str) -> str:
         """See `Postgres`."""

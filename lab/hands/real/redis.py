@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from shlex import join, quote
 
+from lab.engine.stream import Stream
 from lab.errors import LabError, UsageError
 from lab.hands.real.holding import Holding
 from lab.stack.schema import RedisBlock
@@ -23,6 +24,12 @@ class RunRedis:
     async def call(self, *words: str) -> str:
         """See `Redis`."""
         return (await self._holding.run(f"{self._cli}\ncli {join(words)}")).strip()
+
+    def every_second(self, commands: str, mark: str) -> Stream:
+        """The replies to these commands (a line each) once a second, then `mark`. Blocking."""
+        once = f"{commands}\nECHO {mark}\n"
+        again = f"while printf %s {quote(once)}; do sleep 1; done"
+        return self._holding.stream(f"{self._cli}\n{again} | cli")
 
     async def repeat(self, name: str, every_ms: int, *words: str) -> None:
         """See `Redis`: one redis-cli, which opens its connection again when it is lost."""
@@ -63,6 +70,10 @@ class RunRedis:
 
     async def keys_of(self, tenant: str) -> str:
         """See `Redis`."""
+        return self.pattern_of(tenant)
+
+    def pattern_of(self, tenant: str) -> str:
+        """As `keys_of`, for who cannot wait."""
         pattern = self._block.tenant_keys
         if not pattern:
             raise _lacking("redis.tenant_keys")

@@ -10,12 +10,12 @@ from collections.abc import Generator
 from typing import Any, cast
 
 import pytest
-from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 
 from benchmarks.kills import Resolving
 from lab.actions import Read, Spend, Write
 from lab.stack.file import load, load_driver
+from lab.transport import Line
 
 from .stacks import SYSTEM, Held, Running, ask, held
 
@@ -53,9 +53,9 @@ def test_a_token_is_renewed_in_good_time_and_again_when_auth_was_away(
     async def story() -> dict[str, Any]:
         async with serve(handle, "127.0.0.1", 0) as server:
             port = next(iter(server.sockets)).getsockname()[1]
-            socket = await connect(f"ws://127.0.0.1:{port}", proxy=None)
+            line = await Line(module.addressed).open(f"ws://127.0.0.1:{port}")
             first = module.Token("first", time.time() + 0.05)
-            session = module.WebSocketSession(socket, "t1-a", first, renew)
+            session = module.WebSocketSession(line, "t1-a", first, renew)
             async with asyncio.timeout(5):
                 told = await got.get()
                 await session.close()

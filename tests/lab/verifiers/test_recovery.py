@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -191,3 +192,15 @@ def test_a_longer_outage_never_recovers_sooner(bad_until: float) -> None:
     if took - 0.75 > BOUND:
         assert status is VIOLATED
     assert not seconds < took - 0.3
+
+
+def test_a_generator_that_was_late_itself_accuses_nobody() -> None:
+    slow = story(24.0, lost=False)
+    late = tuple(
+        msgspec.structs.replace(o, sent_ns=o.done_ns - ns(0.005)) if o.due_ns > ns(15) else o
+        for o in slow.ops
+    )
+    assert judged(slow)[0] is VIOLATED
+    verdict = JUDGE(History(late, slow.events))
+    assert verdict.status is UNKNOWN
+    assert "generator late" in verdict.reason

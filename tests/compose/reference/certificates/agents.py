@@ -13,6 +13,7 @@ from lab.hands import AgentProcess
 from lab.hands.real.containers import Process
 from lab.system import Session, Tenant
 from tests.compose.reference.certificates import certificate
+from tests.compose.reference.levers import ROOMY, set_quotas
 from tests.compose.reference.stacks import Running, ask, eventually
 
 GONE_SECONDS = 4.0
@@ -21,6 +22,7 @@ AT_WORK_TICKS = 5
 CRASH_SECONDS, MARGIN_SECONDS = 3.5, 1.0
 """The deadline of work that crashes; how long before it the crash has to be."""
 KEPT_MB, OVER_MEMORY_MB, OVER_PIDS = 100, 600, 40
+KEPT_RESULTS, RUNAWAY_SECONDS = 60, 0.3
 CRASHES = 6
 """After so many in a row, the pause before the next start is 1.6 s."""
 
@@ -31,6 +33,12 @@ async def inside(running: Running, command: str) -> str:
     words = ("sh", "-c", command)
     _, output = await to_thread.run_sync(start.engine.execute, start.ids["backend"], words)
     return output.decode()
+
+
+async def resident_kb(running: Running, tenant: Tenant) -> int:
+    """The resident memory of the tenant's agent."""
+    pid = (await running.stack.containers.agents())[tenant.id].pid
+    return int((await inside(running, f"grep VmRSS /proc/{pid}/status")).split()[1])
 
 
 async def rows(running: Running) -> tuple[Process, ...]:
@@ -206,16 +214,52 @@ async def a_tool_runs_on_after_its_deadline(running: Running) -> str:
 async def a_tool_keeps_its_memory(running: Running) -> str:
     """The memory tool has answered; the agent is as small again as it was before."""
     tenant, session = await running.session()
-    pid = (await running.stack.containers.agents())[tenant.id].pid
-    resident = f"grep VmRSS /proc/{pid}/status"
-
-    async def resident_mb() -> int:
-        return int((await inside(running, resident)).split()[1]) // 1024
-
-    before_mb = await resident_mb()
+    before_kb = await resident_kb(running, tenant)
     assert await ask(session, Work("memory", KEPT_MB), "m") == "None"
-    grown_mb = await resident_mb() - before_mb
+    grown_mb = (await resident_kb(running, tenant) - before_kb) // 1024
     return f"grown by {grown_mb} MB" if grown_mb > KEPT_MB / 2 else ""
+
+
+@certificate("tool_keeps_results")
+async def a_tool_keeps_a_kilobyte_of_each_result(running: Running) -> str:
+    """The CPU tool is used over and over; the agent does not grow by as many kilobytes."""
+    tenant, session = await running.session()
+    await set_quotas(running, tenant, cpu_ms_per_second=100_000, **ROOMY)
+
+    async def used(count: int, round_: str) -> int:
+        for n in range(count):
+            assert await ask(session, Work("cpu", 1), f"{round_}{n}") == "None"
+        return await resident_kb(running, tenant)
+
+    before_kb = await used(KEPT_RESULTS, "before")
+    grown_kb = await used(KEPT_RESULTS, "after") - before_kb
+    return f"grown by {grown_kb} kB" if grown_kb > KEPT_RESULTS / 2 else ""
+
+
+@certificate("tool_file_kept_open")
+async def a_tool_keeps_its_file_open(running: Running) -> str:
+    """The file tool has answered; the agent has nothing in its folder open, nor the folder."""
+    tenant, session = await running.session()
+    assert await ask(session, Work("files", 1), "f") == "None"
+    pid = (await running.stack.containers.agents())[tenant.id].pid
+    return (await inside(running, f"ls -l /proc/{pid}/fd | grep -o '/tmp/.*' || true")).strip()
+
+
+@certificate("agent_runaway")
+async def an_agent_computes_for_ever(running: Running) -> str:
+    """The CPU tool has answered; after that the agent uses no CPU."""
+    tenant, session = await running.session()
+    assert await ask(session, Work("cpu", 1), "c") == "None"
+    pid = (await running.stack.containers.agents())[tenant.id].pid
+
+    async def cpu_ticks() -> int:
+        stat = await inside(running, f"cat /proc/{pid}/stat")
+        return sum(map(int, stat.rpartition(")")[2].split()[11:13]))
+
+    before_ticks = await cpu_ticks()
+    await asyncio.sleep(RUNAWAY_SECONDS)
+    used_ticks = await cpu_ticks() - before_ticks
+    return f"{used_ticks} ticks in {RUNAWAY_SECONDS} s of rest" if used_ticks > 3 else ""
 
 
 @certificate("agent_descriptor_leak")

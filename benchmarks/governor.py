@@ -1,0 +1,234 @@
+"""How well noisy neighbours are found and stopped: five kinds, so many times each, on one stack.
+
+    python -m benchmarks.governor [--times 20] [--kinds cpu,query,...]      about 8 s a repetition
+    python -m benchmarks.governor --harmless 30m                            as long as it says
+
+Nine quiet tenants write and read at an even pace (open loop); the tenth, who was sold too much, is
+noisy for 3.5 seconds, calm for 4.5, and so on: CPU, slow queries, memory, sockets, requests. A
+line after every repetition, so that a run that is cut short is evidence as well. Told in the end:
+whether the right tenant was named, how long until it was and until the others' p95 was back under
+1.10 of the calm before (p95 of each), and who else was touched, which must be nobody. An attack
+that hurt nobody is told apart: there was nothing to find. Behind the shield; the machine has to be
+quiet, and `unsteady` counts the repetitions in which it was not.
+
+--harmless: everybody is busy within what everybody has, with bursts to the brim, beside as many
+strangers as the host has cores; nothing at all may be done to anybody.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from os import cpu_count
+from pathlib import Path
+from time import monotonic_ns
+
+import anyio
+
+from experiments._governed import chat, cohorts, noise
+from experiments._noise import burn, gorge, hammer, slow_queries
+from faults.tenants import CrashAgent, Flood
+from lab import journal
+from lab.campaign import RUNS, prepare, run_id
+from lab.experiment import Experiment, Phase, Timed
+from lab.governor import Governor
+from lab.history import History, Op, history
+from lab.journal import GOVERNOR, Acted, Journal, Opened, Sampled
+from lab.load import events
+from lab.monitor.beside import Watching
+from lab.run import Ground, perform
+from lab.stack.file import load, load_driver
+from lab.stack.standing import standing
+from lab.verifiers._attacks import Attack, attack, figures, named, touched
+from lab.workload import Cohort, Workload
+
+SYSTEM = Path("compose/reference")
+CALM_SECONDS, ATTACK_SECONDS, LEARN_SECONDS, MONITOR_HZ = 4.5, 3.5, 6.0, 10.0
+SOCKETS = Timed(Flood("noisy-0", 250.0, "read", 1, 60), 0.1, ATTACK_SECONDS)
+JOINING = {
+    "cpu": noise(burn, 4.0),
+    "query": noise(slow_queries, 20.0),
+    "memory": noise(gorge, 2.0),
+    "requests": noise(hammer, 600.0),
+}
+KINDS = (*JOINING, "sockets")
+BEFORE = {"memory": (CrashAgent("noisy-0"),)}
+"""An agent that was killed under a memory cap has it until it starts anew."""
+LAST = "calm at last"
+say = sys.stdout.write
+
+
+class Teller:
+    """The run's view: an attack is judged as soon as the calm after it is over."""
+
+    def __init__(self, folder: Path, ops: list[Op]) -> None:
+        self._folder, self._ops = folder, ops
+        self._entered: list[tuple[str, int]] = []  # phases, and how many operations there were
+        self.attacks: list[Attack] = []
+
+    def say(self, line: str) -> None:
+        """Not wanted here."""
+
+    def ops(self, batch: Sequence[Op]) -> None:
+        """They are in the run's own list."""
+
+    def phase(self, name: str, seconds: float) -> None:
+        """Called at the beginning of each."""
+        self._entered.append((name, len(self._ops)))
+        if name.startswith("busy"):
+            self._count(name)
+        elif len(self._entered) > 5 and not name.startswith(("calm", "burst")):
+            (before, since), (middle, _), (after, _), _ = self._entered[-4:]
+            self._judge(before, middle, after, since)
+
+    def seen(self, since: int = 0) -> History:
+        """Everything up to now, but for the first operations."""
+        return history(self._ops[since:], journal.read(self._folder))
+
+    def _judge(self, before: str, name: str, after: str, since: int) -> None:
+        seen = self.seen(since)
+        if found := attack(seen, before, name, after, culprits="noisy", of="quiet"):
+            self.attacks.append(found)
+            say(f"{found}{'' if found.steady else ' (unsteady host)'}\n")
+            sys.stdout.flush()
+
+    def _count(self, name: str) -> None:
+        acts = [a for a in self.seen().of(Acted) if a.actor == GOVERNOR]
+        say(f"{name}: {len(self._ops):,} operations, {len(acts)} actions so far\n")
+        sys.stdout.flush()
+
+
+def attacking(kinds: Sequence[str], times: int) -> Experiment:
+    """calm, attack, calm, attack... ; the kinds take turns."""
+    quiet, noisy = cohorts(10)
+    phases = [Phase("warm-up", 2), Phase("learn", LEARN_SECONDS)]
+    for n in range(times):
+        for kind in kinds:
+            joined = (JOINING[kind],) if kind in JOINING else ()
+            faults = () if kind in JOINING else (SOCKETS,)
+            phases.append(Phase(f"calm before {kind} {n + 1}", CALM_SECONDS, BEFORE.get(kind, ())))
+            phases.append(Phase(f"{kind} {n + 1}", ATTACK_SECONDS, faults, joined))
+    phases += [Phase(LAST, CALM_SECONDS), Phase("the end", 0.5)]
+    return Experiment(
+        claim="", cohorts=(quiet, noisy), workloads=(chat(quiet),), phases=tuple(phases),
+        verifiers=(),
+    )  # fmt: skip
+
+
+def harmless(seconds: float) -> Experiment:
+    """Steady work, and in every other stretch bursts of all kinds that are within the quotas."""
+    quiet, other = Cohort("quiet", 9), Cohort("noisy", 1)
+    bursts = tuple(
+        Workload("noisy", behaviour, rate, noise(behaviour, rate).actions, in_flight_max=8)
+        for behaviour, rate in ((hammer, 30.0), (burn, 0.3), (slow_queries, 0.3))
+    )
+    phases = [Phase("warm-up", 2), Phase("learn", LEARN_SECONDS)]
+    for n in range(max(1, round(seconds / 20))):
+        phases.append(Phase(f"busy {n + 1}", 10))
+        phases.append(Phase(f"burst {n + 1}", 10, joined_by=bursts))
+    return Experiment(
+        claim="", cohorts=(quiet, other), workloads=(chat(quiet),), phases=tuple(phases),
+        verifiers=(),
+    )  # fmt: skip
+
+
+@asynccontextmanager
+async def performed(story: Experiment) -> AsyncGenerator[Teller]:
+    """The story on a stack of its own, under a governor."""
+    system = load(SYSTEM).in_mode("process")
+    driver = load_driver(system.driver)
+    await prepare([system], lambda _: None)
+    run = run_id()
+    folder = RUNS / run
+    folder.mkdir(parents=True)
+    names, ops = [c.name for c in story.cohorts], list[Op]()
+    async with standing(
+        system, run=run, folder=folder, cohorts=names, mode="process", shielded=True,
+        say=lambda line: None,
+    ) as stack:  # fmt: skip
+        watching = Watching(stack, driver, per_second=MONITOR_HZ)
+        governor = Governor(monitor=watching.monitor, shelter=stack.shelter)
+        ground = Ground(
+            stack.site, stack.lab, system.driver, stack.driver(driver), shelter=stack.shelter,
+            companions=(watching, governor),
+        )  # fmt: skip
+        opened = Opened(
+            run=run, experiment="governor", seed=7, epoch_ns=monotonic_ns(), wall="",
+            profile="full", mode="process", system=system.name, tenants=10, governor=True,
+            abilities=("agents", "census"),
+        )  # fmt: skip
+        teller = Teller(folder, ops)
+        with Journal(folder) as lines:
+            lines.append(opened)
+            try:
+                await perform(story, opened, ground, lines, teller, ops)
+            finally:
+                events.write(folder / "events.parquet", ops)
+    say(f"{folder}\n")
+    yield teller
+
+
+async def attacked(kinds: Sequence[str], times: int) -> None:
+    """Print what became of every attack, then the figures by kind."""
+    async with performed(attacking(kinds, times)) as teller:
+        seen = teller.seen()
+    say("kind      attacks  harmful  named right  found p95   mitigated p95 (steady)\n")
+    for kind in kinds:
+        mine = [each for each in teller.attacks if each.phase.startswith(f"{kind} ")]
+        hurt = [each for each in mine if each.harmful]
+        right, steady = sum("noisy-0" in a.named for a in hurt), sum(a.steady for a in hurt)
+        told = figures(hurt)
+        say(
+            f"{kind:9} {len(mine):7} {len(hurt):8} {right:12} {told['found_seconds_p95']:8.2f} s"
+            f" {told['mitigated_seconds_p95']:10.2f} s ({steady})\n"
+        )
+    wrong, innocents = named(seen) - {"noisy-0"}, touched(seen, {"noisy-0"})
+    say(f"wrong names: {sorted(wrong)}; innocents touched: {len(innocents)}\n")
+    for act in innocents:
+        say(f"  {act.tenant}: {act.action}: {act.reason}\n")
+
+
+async def bothered(seconds: float) -> None:
+    """Print whatever was done to anybody."""
+    with strangers(cpu_count() or 1):
+        async with performed(harmless(seconds)) as teller:
+            seen = teller.seen()
+    acts = [act for act in seen.of(Acted) if act.actor == GOVERNOR]
+    alarms = [e for e in seen.of(Sampled) if e.probe == GOVERNOR]
+    say(f"{seconds:g} s, {len(seen.ops):,} operations: {len(alarms)} findings, {len(acts)} acts\n")
+    for act in acts:
+        say(f"  {act.tenant}: {act.action}: {act.reason}\n")
+
+
+@contextmanager
+def strangers(count: int) -> Generator[None]:
+    """Processes of nobody's that burn CPU, outside of every shield."""
+    burning = [sys.executable, "-c", "while True: pass"]
+    processes = [subprocess.Popen(burning) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.governor")
+    parser.add_argument("--times", type=int, default=20)
+    parser.add_argument("--kinds", default=",".join(KINDS))
+    parser.add_argument("--harmless", default="", help="for how long, as in 30m or 90s")
+    options = parser.parse_args()
+    if text := str(options.harmless):
+        seconds = float(text.rstrip("sm")) * (60 if text.endswith("m") else 1)
+        anyio.run(bothered, seconds)
+    else:
+        anyio.run(attacked, str(options.kinds).split(","), int(options.times))
+
+
+if __name__ == "__main__":
+    main()

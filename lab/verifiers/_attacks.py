@@ -1,0 +1,152 @@
+"""Attacks, and what a governor did about them, as the governor's verifier reads a history."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf, isfinite
+
+import numpy as np
+
+from lab.history import History, Op
+from lab.journal import GOVERNOR, Acted, Injected
+from lab.stats.series import Floats, quantile_of, series
+from lab.verifiers._reading import sampled, share, span
+
+MITIGATED_RATIO, HARM_RATIO = 1.10, 1.5
+"""The p95 that is back to what the calm before and after have, and the one at which an attack must
+not go unnoticed."""
+
+STEADY_RATIO = 1.25
+"""The p95 before and after differ by less on a host that is quiet: three standard errors of each
+(1.4 / sqrt(n), for some 500 operations)."""
+
+STEP_SECONDS, LEFT_MIN = 0.05, 60
+"""How finely the moment of mitigation is told; operations that have to follow it."""
+
+UNDONE = ("lifted", "could not")
+"""How the action begins that does nothing to a tenant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attack:
+    """What became of one attack; seconds count from its onset and are infinite for never.
+
+    ratio: the victims' p95 until the first act, over the usual one; steady: whether the calm
+    before and after are alike enough to tell mitigation from noise; watched_seconds: how long it
+    lasted, for what did not come in that time may have come later.
+    """
+
+    phase: str
+    named: tuple[str, ...]
+    found_seconds: float
+    acted_seconds: float
+    mitigated_seconds: float
+    ratio: float
+    steady: bool
+    watched_seconds: float
+
+    @property
+    def harmful(self) -> bool:
+        """Whether there was anything to find."""
+        return bool(self.named) or self.ratio >= HARM_RATIO
+
+    def __str__(self) -> str:
+        return (
+            f"{self.phase!r}: found after {self.found_seconds:.2f} s ({', '.join(self.named)}),"
+            f" acted after {self.acted_seconds:.2f} s,"
+            f" mitigated after {self.mitigated_seconds:.2f} s, p95 x{self.ratio:.2f} at first"
+        )
+
+
+def attack(
+    history: History, before: str, name: str, after: str, *, culprits: str, of: str
+) -> Attack | None:
+    """What became of the attack in phase `name`; None when the run never got through it."""
+    stretch, victims = span(history, name), history.during(name, cohort=of)
+    calm = [history.during(phase, cohort=of) for phase in (before, after)]
+    usual, each = p95_ms([*calm[0], *calm[1]]), [p95_ms(ops) for ops in calm]
+    if stretch is None or not victims or not isfinite(usual):
+        return None
+    onset_ns = _onset(history, name, stretch.start_ns, culprits)
+
+    def since(at_ns: int | None) -> float:
+        return inf if at_ns is None else (at_ns - onset_ns) / 1e9
+
+    findings = [
+        (e.at_ns, e.items["culprit"][0])
+        for e in sampled(history, GOVERNOR)
+        if "culprit" in e.items and onset_ns <= e.at_ns <= stretch.end_ns
+    ]
+    acts = [
+        e.at_ns for e in history.of(Acted)
+        if _does(e) and onset_ns <= e.at_ns <= stretch.end_ns
+    ]  # fmt: skip
+    first_act_ns = min(acts, default=None)
+    until_ns = first_act_ns or stretch.end_ns
+    hit = [op for op in victims if onset_ns <= op.due_ns <= until_ns]
+    return Attack(
+        phase=name,
+        named=tuple(dict.fromkeys(tenant for _, tenant in findings)),
+        found_seconds=since(min((at for at, _ in findings), default=None)),
+        acted_seconds=since(first_act_ns),
+        mitigated_seconds=mitigated(victims, onset_ns, MITIGATED_RATIO * usual),
+        ratio=p95_ms(hit) / usual if hit else 1.0,
+        steady=max(each) <= STEADY_RATIO * min(each),
+        watched_seconds=since(stretch.end_ns),
+    )
+
+
+def mitigated(victims: Sequence[Op], onset_ns: int, bound_ms: float) -> float:
+    """After how many seconds the p95 of all that still followed was within the bound."""
+    due, latency_ms = series(victims, since_ns=onset_ns)
+    last = float(due.max())
+    for start in np.arange(0.0, max(last, STEP_SECONDS), STEP_SECONDS):
+        left: Floats = latency_ms[due >= start]
+        if len(left) < LEFT_MIN:
+            break
+        if quantile_of(left, 0.95) <= bound_ms:
+            return float(start)
+    return inf
+
+
+def named(history: History) -> set[str]:
+    """Everybody whom the governor ever called a culprit."""
+    findings = sampled(history, GOVERNOR)
+    return {name for each in findings for name in each.items.get("culprit", ())}
+
+
+def touched(history: History, guilty: set[str]) -> list[Acted]:
+    """What the governor did to anybody else, in the whole run."""
+    return [act for act in history.of(Acted) if _does(act) and act.tenant not in guilty]
+
+
+def figures(attacks: Sequence[Attack]) -> dict[str, float]:
+    """p95 (an order statistic) and maximum of both times, and the share that was named right."""
+    found = np.array([a.found_seconds for a in attacks])
+    eased = np.array([a.mitigated_seconds for a in attacks if a.steady])
+    return {
+        "found_seconds_p95": quantile_of(found, 0.95),
+        "found_seconds_max": quantile_of(found, 1.0),
+        "mitigated_seconds_p95": quantile_of(eased, 0.95),
+        "mitigated_seconds_max": quantile_of(eased, 1.0),
+        "found_share": share(int(np.isfinite(found).sum()), len(found)),
+    }
+
+
+def _does(act: Acted) -> bool:
+    return act.actor == GOVERNOR and bool(act.tenant) and not act.action.startswith(UNDONE)
+
+
+def _onset(history: History, phase: str, start_ns: int, culprits: str) -> int:
+    """When the attack began: its first operation was sent, or its fault was in place."""
+    sent = [op.sent_ns for op in history.during(phase, cohort=culprits) if op.sent_ns]
+    entered = history.entered(phase)
+    since_ns = entered.at_ns if entered else start_ns
+    asked = [e.asked_ns for e in history.of(Injected) if since_ns <= e.asked_ns <= start_ns]
+    return min((*sent, *asked), default=start_ns)
+
+
+def p95_ms(ops: Sequence[Op]) -> float:
+    """Infinite where more than one in twenty did not end well."""
+    return quantile_of(series(ops, since_ns=0)[1], 0.95)
