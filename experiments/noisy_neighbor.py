@@ -20,7 +20,7 @@ from lab.system import Ability, Tenant
 from lab.verifiers import cleanup, confirmed, isolation, latency, measurement, proportion, recovery
 from lab.workload import Cohort, Workload
 
-QUIET_PER_SECOND = 135.0
+QUIET_PER_SECOND = 200.0
 FLOOD_PER_SECOND = 100.0
 QUERY_MS = 40
 QUOTA_PER_SECOND = 20.0
@@ -46,7 +46,7 @@ def experiment(setup: Setup) -> Experiment:
         return governed(setup)
     quiet, noisy = Cohort("quiet", setup.count(10, least=2) - 1), Cohort("noisy", 1)
     quick = setup.profile == "quick"
-    design = PairedBlocks(looks=(16, 32) if quick else (20, 40, 60))
+    design = PairedBlocks(looks=(20, 40) if quick else (20, 40, 60))
     calm_seconds = setup.pick(quick=5, standard=8, full=30, stress=30)
     chat = Workload(quiet.name, notes, QUIET_PER_SECOND / quiet.size, frozenset({Write, Read}))
     noise = Workload(noisy.name, flood, FLOOD_PER_SECOND, frozenset({Work}), in_flight_max=32)
