@@ -41,6 +41,8 @@ SETTLED_SECONDS, QUIET_SECONDS, LONGEST_REQUEST_SECONDS = 1.0, 3.0, 15.0
 lab asked of it, where that cannot be seen, and at most. A network was seen to come more than 3 s
 after its lab had died, on a machine with four times as much to do as it has cores."""
 
+DIED = "the lab died"
+
 GIVE_UP_SECONDS = 60.0
 """After this the healer names what is left in its log and ends."""
 
@@ -137,8 +139,10 @@ def _taken(lock: Path) -> IO[bytes] | None:
     return file
 
 
-def heal(run: str, folder: Path) -> tuple[str, ...]:
+def heal(run: str, folder: Path, *, frozen: bool = False) -> tuple[str, ...]:
     """End the run's processes and remove all it has in the engine, until it stays away.
+
+    frozen: the lab may not be dead, so that what it asked for has no orphan's mark.
 
     Works from the labels alone where there is no folder any more. Returns the names of what was
     there. Raises LabError with what is left after a minute.
@@ -149,9 +153,12 @@ def heal(run: str, folder: Path) -> tuple[str, ...]:
         sys.stderr.write(f"{damage}\n")
         removed = {}
     began = quiet_since = monotonic()
-    calm_seconds = QUIET_SECONDS if orphans() is None else SETTLED_SECONDS
+    told = orphans()
+    asked = told or frozenset[int]()  # the dead lab's are among them; any later one is not
+    calm_seconds = QUIET_SECONDS if frozen or told is None else SETTLED_SECONDS
     while monotonic() - quiet_since < calm_seconds:
-        at_work = orphans()  # before the look, which then sees all that is done
+        # Before the look, which then sees all that is done.
+        at_work = asked & (orphans() or frozenset[int]())
         there, waited = _swept(run), monotonic() - began
         removed.update(dict.fromkeys(there))
         if there or (at_work and waited < LONGEST_REQUEST_SECONDS):
@@ -199,7 +206,7 @@ def _until_needed(ttl_seconds: float) -> str:
         if beats.endswith(RELEASED):
             return ""
         if not beats:
-            return "the lab died"
+            return DIED
     return f"no beat for {ttl_seconds:g} s"
 
 
@@ -220,7 +227,7 @@ def _act(scope: Scope, run: str, folder: Path, reason: str) -> None:
     """Heal what the lease was for, and say so in the journal."""
     began = monotonic()
     if scope == "run":
-        removed = heal(run, folder)
+        removed = heal(run, folder, frozen=reason != DIED)
         _note(folder, reason, f"removed {len(removed)} in {monotonic() - began:.1f} s")
         return
     begun = under_way(events_of(folder))
