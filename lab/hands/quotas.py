@@ -56,5 +56,5 @@ class NoQuotas:
 
 
 def _lacking(tenant: str) -> UsageError:
-    what = "needs tenants of a run, and a driver that can limit one"
+    what = "needs a driver that can limit a tenant"
     return UsageError(what, where=f"quotas of {tenant}", mend="docs/your-system.md: `Governed`")
