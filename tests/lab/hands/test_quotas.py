@@ -59,7 +59,7 @@ def test_a_cohort_is_sold_its_quotas_and_everybody_is_known_by_the_name_of_the_s
 def test_a_driver_without_limits_is_named_in_one_line(quotas: NoQuotas) -> None:
     async def story() -> None:
         assert await quotas.metered() == {}
-        with pytest.raises(UsageError, match="a driver that can limit one"):
+        with pytest.raises(UsageError, match="a driver that can limit a tenant"):
             await sell((Cohort("noisy", 1, {"cpu": 900.0}),), quotas)
         for refusing in (quotas.limits("noisy-0"), quotas.unlimit("noisy-0", "cpu")):
             with pytest.raises(UsageError, match="Governed"):
