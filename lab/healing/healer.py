@@ -36,12 +36,10 @@ __all__ = ["Lease", "kept_runs", "residue", "runs", "started_ticks", "sweep", "s
 SETTLE_SECONDS = 0.4
 """Between two looks."""
 
-SETTLED_SECONDS, QUIET_SECONDS, LONGEST_REQUEST_SECONDS = 1.0, 3.0, 15.0
-"""How long nothing may show up before a run is over: when the engine is done with all that a dead
-lab asked of it, where that cannot be seen, and at most. A network was seen to come more than 3 s
-after its lab had died, on a machine with four times as much to do as it has cores."""
-
-DIED = "the lab died"
+QUIET_SECONDS, LONGEST_REQUEST_SECONDS = 3.0, 15.0
+"""A call under way in the engine when the lab died may still create something: what comes within
+the first is waited for in any case. A network was seen to come later than that, on a machine with
+four times as much to do as it has cores; such calls are watched until they end, and no longer."""
 
 GIVE_UP_SECONDS = 60.0
 """After this the healer names what is left in its log and ends."""
@@ -139,10 +137,8 @@ def _taken(lock: Path) -> IO[bytes] | None:
     return file
 
 
-def heal(run: str, folder: Path, *, frozen: bool = False) -> tuple[str, ...]:
+def heal(run: str, folder: Path) -> tuple[str, ...]:
     """End the run's processes and remove all it has in the engine, until it stays away.
-
-    frozen: the lab may not be dead, so that what it asked for has no orphan's mark.
 
     Works from the labels alone where there is no folder any more. Returns the names of what was
     there. Raises LabError with what is left after a minute.
@@ -152,21 +148,29 @@ def heal(run: str, folder: Path, *, frozen: bool = False) -> tuple[str, ...]:
     except LabError as damage:  # a damaged journal must not keep the containers alive
         sys.stderr.write(f"{damage}\n")
         removed = {}
-    began = quiet_since = monotonic()
-    told = orphans()
-    asked = told or frozenset[int]()  # the dead lab's are among them; any later one is not
-    calm_seconds = QUIET_SECONDS if frozen or told is None else SETTLED_SECONDS
-    while monotonic() - quiet_since < calm_seconds:
-        # Before the look, which then sees all that is done.
-        at_work = asked & (orphans() or frozenset[int]())
-        there, waited = _swept(run), monotonic() - began
-        removed.update(dict.fromkeys(there))
-        if there or (at_work and waited < LONGEST_REQUEST_SECONDS):
+    quiet_since, until = monotonic(), monotonic() + GIVE_UP_SECONDS
+    while monotonic() - quiet_since < QUIET_SECONDS:
+        if there := _swept(run):
+            removed.update(dict.fromkeys(there))
             quiet_since = monotonic()
-        if not there:
+        else:
             sleep(SETTLE_SECONDS)
-        elif waited > GIVE_UP_SECONDS:
+        if monotonic() > until:
             raise LabError(f"still there: {', '.join(residue(run))}", where=run)
+    return tuple(removed)
+
+
+def _late(run: str, asked: frozenset[int]) -> tuple[str, ...]:
+    """Remove what the engine still makes of requests that a dead lab left; what there was.
+
+    asked: those that were under way when it died, among others' (`lab/engine/orphans.py`).
+    """
+    removed: dict[str, None] = {}
+    until, at_work = monotonic() + LONGEST_REQUEST_SECONDS, asked
+    while at_work and monotonic() < until:
+        at_work = asked & (orphans() or frozenset[int]())
+        removed.update(dict.fromkeys(_swept(run)))  # after that look: it sees all that is done
+        sleep(SETTLE_SECONDS)
     return tuple(removed)
 
 
@@ -206,7 +210,7 @@ def _until_needed(ttl_seconds: float) -> str:
         if beats.endswith(RELEASED):
             return ""
         if not beats:
-            return DIED
+            return "the lab died"
     return f"no beat for {ttl_seconds:g} s"
 
 
@@ -227,8 +231,11 @@ def _act(scope: Scope, run: str, folder: Path, reason: str) -> None:
     """Heal what the lease was for, and say so in the journal."""
     began = monotonic()
     if scope == "run":
-        removed = heal(run, folder, frozen=reason != DIED)
+        asked = orphans() or frozenset[int]()
+        removed = heal(run, folder)
         _note(folder, reason, f"removed {len(removed)} in {monotonic() - began:.1f} s")
+        if late := _late(run, asked):
+            _note(folder, reason, f"removed {len(late)} that came later: {', '.join(late)}")
         return
     begun = under_way(events_of(folder))
     try:

@@ -79,21 +79,13 @@ def test_the_healer_acts_on_a_closed_pipe_or_silence_but_not_on_release(
     assert bool(found) == bool(reason)
 
 
-@pytest.mark.parametrize(
-    ("at_work", "told"),
-    [
-        (frozenset({7}), "what the engine was still at work on is removed, however late it comes"),
-        (frozenset[int](), "nothing comes once the engine is done, and nobody waits for it"),
-        (None, "where that cannot be seen, it is waited by the clock"),
-    ],
-)
-def test_a_run_is_over_when_the_engine_is_done_with_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_work: frozenset[int] | None, told: str
+def test_what_a_dead_lab_asked_for_is_removed_however_late_it_comes(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    now, late, swept = [0.0], 8.0, list[float]()
+    now, done_at, swept = [0.0], 8.0, list[float]()
 
     def sweep(run: str) -> tuple[str, ...]:
-        if now[0] < late or swept or at_work is None:
+        if now[0] < done_at or swept:
             return ()
         swept.append(now[0])
         return ("network late",)
@@ -101,16 +93,17 @@ def test_a_run_is_over_when_the_engine_is_done_with_it(
     def sleep(seconds: float) -> None:
         now[0] += seconds
 
+    def orphans() -> frozenset[int]:
+        return frozenset({7, 9}) if now[0] < done_at else frozenset({9})  # others ask all the time
+
     monkeypatch.setattr(healer, "sleep", sleep)
     monkeypatch.setattr(healer, "monotonic", lambda: now[0])
     monkeypatch.setattr(healer, "sweep", sweep)
-
-    def orphans() -> frozenset[int] | None:
-        strangers = frozenset({9} if now[0] else ())  # there are always some, but not at first
-        return None if at_work is None else strangers | (at_work if now[0] < late else strangers)
-
     monkeypatch.setattr(healer, "orphans", orphans)
-    removed = healer.heal("r", tmp_path)
-    assert removed == (("network late",) if at_work else ()), told
-    waits = healer.SETTLED_SECONDS if at_work is not None else healer.QUIET_SECONDS
-    assert abs(now[0] - (late * bool(at_work)) - waits) < 2 * healer.SETTLE_SECONDS
+    late = healer._late  # pyright: ignore[reportPrivateUsage]
+    assert late("r", frozenset({7})) == ("network late",)
+    assert done_at < now[0] < done_at + 3 * healer.SETTLE_SECONDS
+    assert late("r", frozenset()) == ()
+    began = now[0]
+    assert late("r", frozenset({9})) == ()  # one that never ends is not waited for for ever
+    assert now[0] - began < healer.LONGEST_REQUEST_SECONDS + 2 * healer.SETTLE_SECONDS
