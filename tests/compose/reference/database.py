@@ -143,11 +143,17 @@ async def with_lost_commit(
             await asyncio.wait([told])
         await links.enable("postgres", True)
         answer = await told
-        await eventually(lambda: _answered(session))
+        await eventually(lambda: _over_it(running, session, tenant))
         return answer
 
 
-async def _answered(session: Session) -> bool:
-    """Whether the platform is over the cut; its breaker takes a moment."""
+async def _over_it(running: Running, session: Session, tenant: Tenant) -> bool:
+    """Whether the platform is over the cut: backend and auth have a breaker each."""
     name = f"over-it-{next(_numbers)}"
-    return not (await ask(session, List(), name)).startswith(("refused", "unknown"))
+    if (await ask(session, List(), name)).startswith(("refused", "unknown")):
+        return False
+    try:
+        await running.connect(tenant)
+    except ConnectionRefusedError:  # the login's 503
+        return False
+    return True
