@@ -32,7 +32,7 @@ from lab.load.generator import generating
 from lab.load.service import service_times_ms
 from lab.load.wire import GeneratorPlan, Health, PhasePlan
 from lab.monitor import ResourceMonitor
-from lab.monitor.readers import started_ticks
+from lab.procfs import started_ticks
 from lab.resources import Kind, Source
 from lab.stats.design import PairedBlocks
 from lab.stats.host import CROWDED_CORES, STOLEN_SHARE_MAX, Host, counted

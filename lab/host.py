@@ -1,5 +1,3 @@
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
 """Who uses the host's CPU while a run lasts: the run itself, strangers, or a hypervisor.
 
 The judge gates on these counters and never on latency, so the gate cannot favour an answer.
@@ -13,7 +11,6 @@ import os
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from pathlib import Path
 
 import psutil
@@ -21,11 +18,11 @@ from anyio import create_task_group, sleep_until, to_thread
 from anyio import current_time as loop_time
 
 from lab.companion import Scene
-from lab.engine.api import RUN, engine, told
+from lab.engine.api import engine
 from lab.engine.shield import CGROUPS, forwarders
 from lab.history import Op
 from lab.journal import Sampled
-from lab.monitor.readers import cgroup_folders
+from lab.procfs import cgroup_folders, cpu_clock
 
 PROBE = "host"
 PERIOD_SECONDS = 0.2
@@ -121,14 +118,12 @@ class HostWatch:
 def own_counters(run: str) -> list[Counter]:
     """Everything of the run that uses CPU: containers, the lab's processes, port forwarders."""
     with engine() as client:
-        filters = {"label": f"{RUN}={run}"}
-        there = told(lambda: client.client.containers(filters=filters))  # pyright: ignore[reportUnknownLambdaType]
-        details = [told(partial(client.client.inspect_container, c["Id"])) for c in there]
-    ports = {p["PublicPort"] for c in there for p in c["Ports"] if "PublicPort" in p}
+        there = [client.placed(box.id) for box in client.standing() if box.run == run]
+    ports = {port for each in there for port in each.ports.values()}
     counters = [*of_lab(), *map(of_process, forwarders(ports))]
-    for each in details:
+    for each in (each for each in there if each.running):
         with suppress(OSError):  # it has ended meanwhile
-            counters.append(of_container(each["State"]["Pid"]))
+            counters.append(of_container(each.pid))
     return counters
 
 
@@ -158,7 +153,7 @@ def of_number(path: Path) -> Counter:
 
 def of_process(pid: int) -> Counter:
     """All threads of a process, by its own clock (clock_getcpuclockid(3))."""
-    clock = (~pid << 3) | 2
+    clock = cpu_clock(pid)
     return lambda: time.clock_gettime_ns(clock) * 1e-9
 
 

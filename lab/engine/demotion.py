@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.errors import LabError
-from lab.monitor.readers import cgroup_folders, started_ticks
+from lab.procfs import cgroup_folders, started_ticks
 
 CELL = "crosstalk-idle"
 SHARES_MIN = "2"
@@ -55,6 +55,8 @@ def demote(pid: int, started: int) -> Demoted:
         if started_ticks(pid) != started:
             raise ProcessLookupError
         home = cgroup_folders(pid)["cpu"]
+        if home.name.startswith(CELL):
+            raise LabError(f"process {pid} is set apart already")
         if not (home.parent / "cgroup.procs").exists():
             raise LabError(f"process {pid} is in no group that it could be taken out of")
         cell = home.parent / f"{CELL}-{pid}"

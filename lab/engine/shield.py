@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.engine.api import Engine, told
-from lab.monitor.readers import cgroup_folders
+from lab.procfs import cgroup_folders
 
 CGROUPS = Path("/sys/fs/cgroup")
 LEAF = "lab"

@@ -15,7 +15,7 @@ import os
 import select
 import signal
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from time import monotonic, monotonic_ns, sleep
 from typing import IO, cast
@@ -30,8 +30,9 @@ from lab.healing import mending
 from lab.healing.lease import LOCK_NAME, READY, RELEASED, Lease, Scope
 from lab.healing.undo import events_of, guests_of, under_way, unhealed
 from lab.journal import FILE_NAME, Acted, Created, Event, Journal, Opened, read, trim
+from lab.procfs import started_ticks
 
-__all__ = ["Lease", "kept_runs", "residue", "runs", "started_ticks", "sweep", "sweep_orphans"]
+__all__ = ["Lease", "kept_runs", "residue", "runs", "sweep", "sweep_orphans"]
 
 SETTLE_SECONDS = 0.4
 """Between two looks."""
@@ -43,19 +44,6 @@ four times as much to do as it has cores; such calls are watched until they end,
 
 GIVE_UP_SECONDS = 60.0
 """After this the healer names what is left in its log and ends."""
-
-
-def started_ticks(pid: int) -> int | None:
-    """When the process started, in clock ticks since boot (proc(5), field 22); None: gone.
-
-    A pid alone is not an identity, since it is given again; together with this it is.
-    """
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    fields = stat.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else int(fields[19])
 
 
 def sweep_orphans() -> tuple[str, ...]:
@@ -186,9 +174,10 @@ def _end_processes(folder: Path) -> list[str]:
     for event in _events(folder):
         if isinstance(event, Created) and event.kind == "process":
             pid, _, ticks = event.name.partition(":")
-            if started_ticks(int(pid)) == int(ticks):
-                os.kill(int(pid), signal.SIGKILL)
-                ended.append(f"process {event.name}")
+            with suppress(ProcessLookupError):  # it has ended
+                if started_ticks(int(pid)) == int(ticks):
+                    os.kill(int(pid), signal.SIGKILL)
+                    ended.append(f"process {event.name}")
     return ended
 
 

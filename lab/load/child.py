@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from math import inf
-from pathlib import Path
 from typing import TypeVar
 
 from anyio import (
@@ -35,6 +34,7 @@ from lab.load.wire import (
     Report,
     unpack,
 )
+from lab.procfs import started_ticks
 
 END_SECONDS = 3.0
 """A worker whose stdin is closed gets this long to drain and end before it is killed."""
@@ -169,13 +169,11 @@ async def started() -> Process:
         raise LabError(f"the load generator does not start: {error}", where=WHERE) from error
 
 
-def _start_ticks(pid: int) -> str:
-    """Field 22 of proc(5) `stat`: with the pid, it names one process. `0` without /proc."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return "0"
-    return stat.rsplit(")", 1)[1].split()[19]
+def _start_ticks(pid: int) -> int:
+    """0 where it has ended already, and without /proc."""
+    with suppress(ProcessLookupError):
+        return started_ticks(pid)
+    return 0
 
 
 def _there(stream: ByteReceiveStream | None) -> ByteReceiveStream:

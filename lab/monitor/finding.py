@@ -14,7 +14,7 @@ from pathlib import Path
 from lab.errors import LabError
 from lab.hands.real.containers import RunContainers, tenant_of
 from lab.monitor.monitor import ResourceMonitor
-from lab.monitor.readers import cgroup_folders, started_ticks
+from lab.procfs import cgroup_folders, started_ticks
 from lab.resources import Kind, Source
 
 SETTLED_TICKS = 200
@@ -28,10 +28,22 @@ Tell = Callable[[str, str], None]
 
 def processes_of(pid: int) -> tuple[int, ...]:
     """The host's pids in the cgroup of this one. Raises ProcessLookupError when it has gone."""
+    return processes_in(group_of(pid))
+
+
+def group_of(pid: int) -> Path:
+    """The cgroup that counts the CPU of this process. Raises ProcessLookupError."""
     try:
         folders = cgroup_folders(pid)
-        folder = folders.get("cpuacct") or folders[""]
-        return tuple(map(int, (folder / "cgroup.procs").read_text().split()))
+    except OSError as gone:
+        raise ProcessLookupError(str(gone)) from gone
+    return folders.get("cpuacct") or folders[""]
+
+
+def processes_in(group: Path) -> tuple[int, ...]:
+    """The host's pids in a cgroup. Raises ProcessLookupError when it has gone."""
+    try:
+        return tuple(map(int, (group / "cgroup.procs").read_bytes().split()))
     except OSError as gone:
         raise ProcessLookupError(str(gone)) from gone
 
@@ -53,6 +65,7 @@ class Finder:
     def __init__(self, containers: RunContainers, tenants: Mapping[str, str], tell: Tell) -> None:
         self._containers, self._tenants, self._tell = containers, tenants, tell
         self._mains: dict[str, Source] = {}
+        self._groups: dict[str, Path] = {}
         self._agents: dict[str, Source] = {}
         self._strangers: set[int] = set()
         self._absent: dict[str, float] = {}
@@ -83,7 +96,7 @@ class Finder:
             self._agents = {name: a for name, a in self._agents.items() if a in there}
             for service, main in self._mains.items():
                 if service.partition(".")[0] in block.services:
-                    self._look(monitor, main)
+                    self._look(monitor, main, self._groups[service])
 
     def close(self) -> None:
         """Nothing is held here."""
@@ -98,6 +111,7 @@ class Finder:
             if pid == 0:
                 return  # it does not run, which is no secret
             source = Source(Kind.CONTAINER, service, container, pid, started_ticks(pid))
+            self._groups[service] = group_of(pid)
             monitor.watch_container(source)
         except ProcessLookupError as gone:
             self._once(service, f"its process is not to be seen on this host: {gone}")
@@ -107,10 +121,10 @@ class Finder:
             self._mains[service] = source
             self._absent.pop(container, None)
 
-    def _look(self, monitor: ResourceMonitor, main: Source) -> None:
+    def _look(self, monitor: ResourceMonitor, main: Source, group: Path) -> None:
         """Of several processes that match, the oldest is the agent, as for every fault."""
         try:
-            pids = processes_of(main.pid)
+            pids = processes_in(group)
         except ProcessLookupError:
             return  # its reader tells
         self._strangers &= set(pids)

@@ -1,7 +1,8 @@
 """ResourceMonitor: samples containers and processes at a steady rate, and calls back on violation.
 
-It runs in a thread of its own and costs two or three system calls a source and tick. It never
-measures itself in a source's place: a source that has gone is told as gone.
+It runs in a thread of its own and costs a system call a source and tick, and more of them where
+less often is enough (`readers.Pace`). It never measures itself in a source's place: a source that
+has gone is told as gone.
 """
 
 from __future__ import annotations
@@ -10,11 +11,20 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
 from lab.errors import UsageError
-from lab.monitor.readers import CgroupReader, ProcessReader, Reader
+from lab.monitor.readers import (
+    LEVELS,
+    SLOW,
+    TICK,
+    CgroupReader,
+    Pace,
+    ProcessReader,
+    Reader,
+)
 from lab.monitor.sample import Bound, Violation, Watch
 from lab.resources import Sample, Source
 
@@ -22,7 +32,7 @@ OnSample = Callable[[Sample], None]
 OnViolation = Callable[[Violation], None]
 OnGone = Callable[[Source], None]
 PER_SECOND_MAX = 20.0
-SLOW_SECONDS = 1.0
+LEVEL_SECONDS, SLOW_SECONDS = 0.2, 1.0
 
 
 class Feed(Protocol):
@@ -37,6 +47,14 @@ class Feed(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class _Known:
+    """What is remembered of a source."""
+
+    watches: list[tuple[str, Watch]]
+    latest: Sample
+
+
 def _ignore(_: object) -> None:
     """Nobody listens."""
 
@@ -44,7 +62,8 @@ def _ignore(_: object) -> None:
 class ResourceMonitor(AbstractContextManager["ResourceMonitor"]):
     """`with ResourceMonitor(...) as monitor:` samples until the block is left.
 
-    per_second: ticks, up to 20; bounds: what is watched on every source. Callbacks run one after
+    per_second: ticks, up to 20: CPU time is read at every one, levels every `level_seconds` at
+    most, the rest once a second; bounds: what is watched on every source. Callbacks run one after
     another, in the monitor's thread (or where `take` was called), and must be quick; one that
     raises ends the monitor, and leaving the block raises what it raised. Methods may be called from
     any thread.
@@ -64,15 +83,19 @@ class ResourceMonitor(AbstractContextManager["ResourceMonitor"]):
         self._bounds = tuple(bounds)
         self._on_violation, self._on_gone = on_violation, on_gone
         self._readers: dict[Source, Reader] = {}
-        self._watches: dict[Source, list[tuple[str, Watch]]] = {}
-        self._latest: dict[Source, Sample] = {}
+        self._known: dict[Source, _Known] = {}
+        self._untold: list[Sample] = []
+        self._levels_due = self._slow_due = 0.0
         self._listeners: list[OnSample] = []
         self._feeds: list[Feed] = []
-        self._lock, self._stop = threading.RLock(), threading.Event()
+        self._lock = threading.RLock()
+        self._inside = threading.Lock()  # held in the block; cheaper to wait for than an Event
         self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
         self._failure: BaseException | None = None
         self.cpu_seconds = 0.0
         """What the monitor's thread has cost so far."""
+        self.level_seconds = LEVEL_SECONDS
+        """How often levels are read, and what was read is told: who acts on it wants it sooner."""
         self.paused = False
         """Whether it reads nothing for now, as in the off-blocks of a judgement of itself."""
 
@@ -97,9 +120,9 @@ class ResourceMonitor(AbstractContextManager["ResourceMonitor"]):
     def forget(self, source: Source) -> None:
         """Stop sampling; a source that is not known is fine."""
         with self._lock:
+            self._tell()  # or what was read of it would bring it back
             reader = self._readers.pop(source, None)
-            self._watches.pop(source, None)
-            self._latest.pop(source, None)
+            self._known.pop(source, None)
         if reader is not None:
             reader.close()
 
@@ -112,9 +135,10 @@ class ResourceMonitor(AbstractContextManager["ResourceMonitor"]):
     def latest(self) -> Mapping[Source, Sample]:
         """The newest sample of every source that is there."""
         with self._lock:
-            return dict(self._latest)
+            return {source: known.latest for source, known in self._known.items()}
 
     def __enter__(self) -> Self:
+        self._inside.acquire()
         self._thread.start()
         return self
 
@@ -124,7 +148,7 @@ class ResourceMonitor(AbstractContextManager["ResourceMonitor"]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stop.set()
+        self._inside.release()
         self._thread.join()
         for feed in self._feeds:
             feed.close()
@@ -133,34 +157,40 @@ class ResourceMonitor(AbstractContextManager["ResourceMonitor"]):
         if self._failure is not None and error is None:
             raise self._failure
 
-    def tick(self, *, slow: bool = False) -> None:
-        """Read every source once; what the thread does by itself, for benchmarks and tests."""
+    def tick(self, pace: Pace = LEVELS) -> None:
+        """Read every source once; what the thread does by itself, for benchmarks and tests.
+
+        What is read between two readings of levels is told with the later one: the less a tick
+        touches, the less it costs, for other people's work has emptied the CPU's caches meanwhile.
+        """
         with self._lock:
-            feeds = list(self._feeds) if slow else []
+            feeds = list(self._feeds) if pace is SLOW else []
         for feed in feeds:
             feed.poll(self)
         with self._lock:
             readers = list(self._readers.values())
         for reader in readers:
             try:
-                values = {**reader.slow(), **reader.fast()} if slow else reader.fast()
+                values = reader.read(pace)
             except ProcessLookupError:
                 self.gone(reader.source)
             else:
-                self.take(Sample(reader.source, time.monotonic_ns(), values))
+                self._untold.append(Sample(reader.source, time.monotonic_ns(), values))
+        if pace is not TICK:
+            self._tell()
 
     def take(self, sample: Sample) -> None:
         """A sample, wherever it came from: kept as the latest, told, and held to the bounds."""
         with self._lock:
-            watches = self._watches.get(sample.source)
-            if watches is None:
-                watches = self._watches[sample.source] = self._watches_for(sample.source)
-            last = self._latest.get(sample.source)
-            merged = {**last.values, **sample.values} if last else sample.values
-            self._latest[sample.source] = Sample(sample.source, sample.at_ns, merged)
+            known = self._known.get(sample.source)
+            if known is None:
+                known = _Known(self._watches_for(sample.source), sample)
+                self._known[sample.source] = known
+            merged = {**known.latest.values, **sample.values}
+            known.latest = Sample(sample.source, sample.at_ns, merged)
             for listener in self._listeners:
                 listener(sample)
-            for metric, watch in watches:
+            for metric, watch in known.watches:
                 if metric in sample.values:
                     violation = watch.see(sample.at_ns, sample.values[metric])
                     if violation is not None:
@@ -171,6 +201,12 @@ class ResourceMonitor(AbstractContextManager["ResourceMonitor"]):
         self.forget(source)
         with self._lock:
             self._on_gone(source)
+
+    def _tell(self) -> None:
+        """Take what has been read."""
+        untold, self._untold = self._untold, []
+        for sample in untold:
+            self.take(sample)
 
     def _add(self, reader: Reader) -> None:
         with self._lock:
@@ -185,18 +221,24 @@ class ResourceMonitor(AbstractContextManager["ResourceMonitor"]):
             if not bound.kinds or source.kind in bound.kinds
         ]
 
+    def _pace(self, now: float) -> Pace:
+        """The slowest that is due; the ones before it are read with it."""
+        pace = SLOW if now >= self._slow_due else LEVELS if now >= self._levels_due else TICK
+        if pace is SLOW:
+            self._slow_due = now + SLOW_SECONDS - self._period / 2
+        if pace is not TICK:
+            self._levels_due = now + self.level_seconds - self._period / 2
+        return pace
+
     def _run(self) -> None:
         """Tick on an absolute schedule; a tick that came too late is left out, not made up for."""
         due = time.monotonic()
-        slow_due = due
         try:
-            while not self._stop.wait(max(0.0, due - time.monotonic())):
-                now = time.monotonic()
-                slow = now >= slow_due
+            while not self._inside.acquire(timeout=max(0.0, due - time.monotonic())):
                 if not self.paused:
-                    slow_due = now + SLOW_SECONDS - self._period / 2 if slow else slow_due
-                    self.tick(slow=slow)
+                    self.tick(self._pace(time.monotonic()))
                 self.cpu_seconds = time.thread_time()
                 due = max(due + self._period, time.monotonic())
+            self._tell()
         except BaseException as failure:  # noqa: BLE001 - raised again where the block is left
             self._failure = failure

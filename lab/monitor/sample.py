@@ -55,6 +55,7 @@ class Watch:
 
     def __init__(self, source: Source, bound: Bound) -> None:
         self._source, self._bound = source, bound
+        self._over_ns = max(1, int(bound.over_seconds * 1e9))
         self._past: deque[tuple[int, float]] = deque()
         self._since_ns: int | None = None
         self._told = False
@@ -77,11 +78,11 @@ class Watch:
         """The level, or the growth per second since the latest reading that is old enough."""
         if not self._bound.rate:
             return reading
-        past, old_ns = self._past, at_ns - int(self._bound.over_seconds * 1e9)
-        while len(past) > 1 and past[1][0] <= min(old_ns, at_ns - 1):
+        past, old_ns = self._past, at_ns - self._over_ns
+        while len(past) > 1 and past[1][0] <= old_ns:
             past.popleft()
         first = past[0] if past else None
         past.append((at_ns, reading))
-        if first is None or first[0] > min(old_ns, at_ns - 1):
+        if first is None or first[0] > old_ns:
             return None
         return (reading - first[1]) * 1e9 / (at_ns - first[0])

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from lab.errors import LabError
+from lab.hands.sql import literal
 from lab.monitor.finding import Tell
 from lab.monitor.monitor import ResourceMonitor
 from lab.resources import Kind, Sample, Source
@@ -126,7 +127,7 @@ class StoreFeed:
 def sessions_sql(conditions: Mapping[str, str]) -> str:
     """One row a tenant: its name, and the figures of `SESSION_FIGURES`."""
     each = (
-        COUNTED.format(name=_quoted(name), condition=condition)
+        COUNTED.format(name=literal(name), condition=condition)
         for name, condition in conditions.items()
     )
     return SESSIONS + " UNION ALL ".join(each)
@@ -166,7 +167,3 @@ def redis_replies(names: Sequence[str]) -> Parse:
                 yield Kind.KEYS, name, {"keys": number, "bytes": size}
 
     return parse
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -11,6 +11,7 @@ from anyio import sleep
 from lab.engine.stream import Stream
 from lab.errors import LabError, UsageError
 from lab.hands.real.holding import HOLD_SECONDS, Holding
+from lab.hands.sql import literal
 from lab.stack.schema import PostgresBlock
 
 MONITOR = "monitor"
@@ -194,11 +195,6 @@ UNION SELECT 'session ' || application_name, 1 FROM pg_stat_activity
 UNION SELECT 'prepared transaction ' || gid, 1 FROM pg_prepared_xacts
 UNION SELECT 'waits for a ' || locktype, 1 FROM pg_locks WHERE NOT granted
 """
-
-
-def literal(text: str) -> str:
-    """A string as SQL has it (standard_conforming_strings, the default since 9.1)."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _altered(settings: Mapping[str, str]) -> str:

@@ -14,7 +14,7 @@ import pytest
 from lab.engine import demotion
 from lab.engine.demotion import Demoted, demote, promote, signalled
 from lab.errors import LabError
-from lab.monitor.readers import cgroup_folders, started_ticks
+from lab.procfs import cgroup_folders, started_ticks
 
 Child = subprocess.Popen[bytes]
 
@@ -65,6 +65,8 @@ def test_a_process_gets_the_idle_cpu_only_and_is_back_where_it_was_afterwards(
     assert cgroup_folders(child.pid)["cpu"] == cell
     weight = cell / "cpu.idle"
     assert (weight if weight.exists() else cell / "cpu.shares").read_text().strip() in ("1", "2")
+    with pytest.raises(LabError, match="set apart already"):
+        demote(child.pid, started_ticks(child.pid))
     promote(demoted)
     assert cgroup_folders(child.pid)["cpu"] == group
     assert not cell.exists()

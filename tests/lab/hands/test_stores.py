@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from typing import cast
 
 import anyio
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from lab.errors import LabError, UsageError
 from lab.hands.real.holding import Holding
-from lab.hands.real.postgres import RunPostgres, literal
+from lab.hands.real.postgres import RunPostgres
 from lab.hands.real.redis import RunRedis, parse_info
 from lab.hands.real.stubs import RunStubs
 from lab.stack.schema import PostgresBlock, RedisBlock
@@ -38,13 +35,6 @@ def test_info_is_read_as_numbers_by_name() -> None:
     assert told["cmdstat_get.usec"] == 4.5
     assert told["db0.keys"] == 7
     assert "redis_version" not in told
-
-
-@given(st.text())
-def test_a_literal_can_be_read_back_whatever_stands_in_it(text: str) -> None:
-    inside = literal(text)[1:-1]
-    assert inside.replace("''", "'") == text
-    assert not re.search(r"(?<!')'(?:'')*(?!')", inside)
 
 
 def test_a_tenant_is_known_by_its_rows_sessions_and_keys() -> None:

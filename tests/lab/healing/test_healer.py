@@ -13,13 +13,7 @@ import pytest
 from lab.healing import healer
 from lab.healing.lease import LOCK_NAME, RELEASED
 from lab.journal import Acted, Created, Entered, Journal, read
-
-
-def test_a_process_is_known_by_its_pid_and_start_time() -> None:
-    assert healer.started_ticks(os.getpid()) == healer.started_ticks(os.getpid())
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
-        assert healer.started_ticks(child.pid) is not None
-    assert healer.started_ticks(child.pid) is None
+from lab.procfs import started_ticks
 
 
 def test_only_processes_whose_start_time_fits_are_ended(tmp_path: Path) -> None:
@@ -29,7 +23,7 @@ def test_only_processes_whose_start_time_fits_are_ended(tmp_path: Path) -> None:
         subprocess.Popen(waiting, stdin=subprocess.PIPE) as stranger,
         Journal(tmp_path) as journal,
     ):
-        journal.append(Created(kind="process", name=f"{ours.pid}:{healer.started_ticks(ours.pid)}"))
+        journal.append(Created(kind="process", name=f"{ours.pid}:{started_ticks(ours.pid)}"))
         journal.append(Created(kind="process", name=f"{stranger.pid}:1"))
         assert len(healer._end_processes(tmp_path)) == 1  # pyright: ignore[reportPrivateUsage]
         assert ours.wait(5) == -9

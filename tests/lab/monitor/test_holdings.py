@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lab.monitor import holdings
 from lab.monitor.finding import arguments_of
-from lab.monitor.readers import started_ticks
+from lab.procfs import started_ticks
 from lab.resources import Kind, Source
 
 

@@ -26,8 +26,9 @@ from lab.monitor import (
     Source,
     Violation,
 )
-from lab.monitor.readers import ProcessReader, started_ticks
+from lab.monitor.readers import LEVELS, SLOW, TICK, ProcessReader
 from lab.monitor.sample import Watch
+from lab.procfs import started_ticks
 
 SOMEBODY = Source(Kind.AGENT, "x", "", 1, 1)
 BURN = "import sys; sys.stdout.write('.'); sys.stdout.flush()\nwhile True: pass"
@@ -60,7 +61,7 @@ def listening(seen: list[Sample]) -> ResourceMonitor:
 def ticked(monitor: ResourceMonitor, source: Source, count: int = 1) -> None:
     monitor.watch_process(source)
     for _ in range(count):
-        monitor.tick(slow=True)
+        monitor.tick(SLOW)
     monitor.forget(source)
 
 
@@ -107,6 +108,49 @@ def test_a_source_that_has_gone_is_told_as_gone_and_nothing_is_read_in_its_place
     assert gone == [source]
     assert not seen
     assert not monitor.sources
+
+
+def test_what_is_read_between_levels_is_told_with_them_and_in_order() -> None:
+    seen: list[Sample] = []
+    monitor = listening(seen)
+    with process(HOLD, "1") as source:
+        monitor.watch_process(source)
+        for pace in (TICK, TICK):
+            monitor.tick(pace)
+            assert not seen
+        monitor.tick(LEVELS)
+        monitor.forget(source)
+    assert [sorted(s.values) for s in seen] == [["cpu_seconds"]] * 2 + [
+        ["cpu_seconds", "memory_bytes"]
+    ]
+    assert [s.at_ns for s in seen] == sorted(s.at_ns for s in seen)
+
+
+def test_what_was_read_of_a_source_is_told_before_it_is_gone_and_does_not_bring_it_back() -> None:
+    told: list[str] = []
+    monitor = ResourceMonitor(on_gone=lambda source: told.append("gone"))
+    monitor.subscribe(lambda sample: told.append("read"))
+    with process(HOLD, "1") as source:
+        monitor.watch_process(source)
+        monitor.tick(TICK)
+    monitor.tick()
+    assert told == ["read", "gone"]
+    assert not monitor.latest()
+
+
+def test_every_pace_comes_by_itself() -> None:
+    paces, every = set[int](), threading.Event()
+
+    def take(sample: Sample) -> None:
+        paces.add(len(sample.values))
+        if len(paces) == 3:
+            every.set()
+
+    with process(HOLD, "1") as source, ResourceMonitor(per_second=20) as monitor:
+        monitor.subscribe(take)
+        monitor.watch_process(source)
+        assert every.wait(20)
+    assert paces == {1, 2, 5}
 
 
 def test_a_pid_that_is_another_process_now_is_refused() -> None:

@@ -13,7 +13,8 @@ import pytest
 
 from lab.errors import LabError
 from lab.monitor import Kind, Source
-from lab.monitor.readers import CgroupReader, cgroup_folders
+from lab.monitor.readers import CgroupReader, Pace
+from lab.procfs import cgroup_folders
 
 PID = 7
 IO_V1 = "8:0 Read 4096\n8:0 Write 8192\n8:0 Sync 12288\nTotal 12288\n"
@@ -96,7 +97,7 @@ def tree(at: Path, name: str) -> Path:
 def test_a_container_reads_the_same_whatever_the_host_has(name: str, tmp_path: Path) -> None:
     source = Source(Kind.CONTAINER, "app", "abc", PID, 1)
     reader = CgroupReader(source, proc=tree(tmp_path, name))
-    seen = reader.slow() | reader.fast()
+    seen = reader.read(Pace.SLOW)
     reader.close()
     assert seen == ALIKE | (STALLS if name != "v1" else {}) | (
         {"memory_limit_hits": 3.0} if name != "v2" else {}
@@ -104,11 +105,16 @@ def test_a_container_reads_the_same_whatever_the_host_has(name: str, tmp_path: P
 
 
 @pytest.mark.parametrize("name", TREES)
-def test_what_changes_fast_is_cheap_to_read(name: str, tmp_path: Path) -> None:
+def test_every_pace_reads_what_is_worth_it_and_what_the_paces_before_it_read(
+    name: str, tmp_path: Path
+) -> None:
     reader = CgroupReader(Source(Kind.CONTAINER, "app", "abc", PID, 1), proc=tree(tmp_path, name))
-    fast = reader.fast().keys()
+    seen = {pace: reader.read(pace).keys() for pace in Pace}
     reader.close()
-    assert {"cpu_seconds", "memory_bytes", "pids"} <= fast <= {*ALIKE, "cpu_stalled_seconds"}
+    stalls = {"cpu_stalled_seconds"} if name != "v1" else set[str]()
+    assert seen[Pace.TICK] == {"cpu_seconds"}
+    assert seen[Pace.LEVELS] == {"cpu_seconds", "memory_bytes"} | stalls
+    assert seen[Pace.LEVELS] < seen[Pace.SLOW]
 
 
 def test_a_host_whose_cgroup_cannot_be_read_is_told_and_no_other_is_read(tmp_path: Path) -> None:
