@@ -61,8 +61,8 @@ class CpuStress(_OnService):
 
     async def heal(self, lab: Lab) -> None:
         """End every loop of this fault."""
-        for number in range(self.processes):
-            await lab.burdens.lift(self.service, f"{self.mark}-{number}")
+        marks = (f"{self.mark}-{number}" for number in range(self.processes))
+        await lab.burdens.lift(self.service, *marks)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from functools import cache
 from typing import TypeVar
 
 import docker
@@ -224,14 +225,19 @@ class Engine:
     def _remove_network(self, network: str) -> None:
         """Cut what gone containers left in first; an end cut as its container starts never goes."""
         ends = self._client.inspect_network(network).get("Containers") or {}
-        there = {name[1:] for each in self._client.containers(all=True) for name in each["Names"]}
+        boxes = self._client.containers(all=True) if ends else []  # a full host takes long to tell
+        there = {name[1:] for each in boxes for name in each["Names"]}
         for name in {end["Name"] for end in ends.values()} - there:
             self._client.disconnect_container_from_network(name, network, force=True)
         self._client.remove_network(network)
 
-    def standing(self) -> tuple[Standing, ...]:
-        """Every container of the lab, by run and service."""
-        there = told(lambda: self._client.containers(all=True, filters={"label": RUN}))
+    def standing(self, run: str = "", service: str = "") -> tuple[Standing, ...]:
+        """Every container of the lab, or of one run, or of one service of it; by run and service.
+
+        The engine leaves out what is not asked for, which on a full host is most of the time.
+        """
+        wanted = [f"{RUN}={run}" if run else RUN, *([f"{SERVICE}={service}"] if service else ())]
+        there = told(lambda: self._client.containers(all=True, filters={"label": wanted}))
         boxes = [(each["Labels"], each) for each in there]
         return tuple(
             sorted(
@@ -260,11 +266,20 @@ def engine(call_seconds: float = CALL_SECONDS) -> Generator[Engine]:
     endpoint, _ = find_endpoint(os.environ)
     refuse_remote(endpoint, os.environ)
     seconds = int(call_seconds)
-    client = told(lambda: docker.APIClient(endpoint, timeout=seconds, max_pool_size=32))
+    client = told(
+        lambda: docker.APIClient(endpoint, _version(endpoint), timeout=seconds, max_pool_size=32)
+    )
     try:
         yield Engine(client)
     finally:
         client.close()
+
+
+@cache
+def _version(endpoint: str) -> str:
+    """The version of the API that both sides speak; asked once by a process."""
+    with closing(docker.APIClient(endpoint, timeout=int(CALL_SECONDS))) as client:
+        return client.api_version
 
 
 def told(work: Callable[[], T]) -> T:

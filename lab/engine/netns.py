@@ -73,7 +73,7 @@ def identity(engine: Engine, container: str, where: str) -> str:
 def sidecar(
     engine: Engine, container: str, command: Sequence[str], marks: Mapping[str, str]
 ) -> tuple[int, str, str]:
-    """One sidecar, from creation to removal: its exit status, what it told, and its complaints."""
+    """One sidecar, from creation to removal: its exit status, what it told, and why it failed."""
     client = engine.client
     host = client.create_host_config(
         cap_drop=["ALL"],
@@ -91,7 +91,7 @@ def sidecar(
             client.start(made["Id"])
             status = int(client.wait(made["Id"])["StatusCode"])
             output = client.logs(made["Id"], stdout=True, stderr=False)
-            said = client.logs(made["Id"], stdout=False, stderr=True)
+            said = client.logs(made["Id"], stdout=False, stderr=True) if status else b""
         finally:
             client.remove_container(made["Id"], v=True, force=True)
         return status, output.decode(errors="replace"), said.decode(errors="replace")
@@ -107,7 +107,7 @@ def sidecar(
 
 def remove_sidecars(engine: Engine, run: str) -> tuple[str, ...]:
     """Remove the sidecars of a run; only for who knows that the lab that made them is dead."""
-    there = [box for box in engine.standing() if (box.run, box.service) == (run, SIDECAR)]
+    there = engine.standing(run, SIDECAR)
     for box in there:
         engine.remove(Found("container", box.id, SIDECAR))
     return tuple(f"a dead lab's {SIDECAR} {box.id[:12]}" for box in there)

@@ -18,8 +18,8 @@ class Burdens(Protocol):
         """
         ...
 
-    async def lift(self, service: str, mark: str) -> None:
-        """End every process with this mark; none, or a service that does not run, is fine."""
+    async def lift(self, service: str, *marks: str) -> None:
+        """End every process with one of these marks; none, or a service that is down, is fine."""
         ...
 
     async def exhaust(self, service: str, mark: str, script: str) -> None:

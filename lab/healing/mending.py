@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from time import monotonic
 
@@ -16,7 +17,7 @@ from lab.hands import Lab
 from lab.hands.real.guests import retired
 from lab.healing.undo import events_of, guests_of, rebuilt, undo, unhealed
 from lab.journal import Injecting, Journal, trim
-from lab.stack.attached import Attached, attached
+from lab.stack.attached import Attached, UnansweredError, attached
 from lab.stack.interposer import revive
 from lab.system import Tenant
 
@@ -44,14 +45,24 @@ async def heal_faults(run: str, folder: Path) -> tuple[str, ...]:
         if not records:
             break
         try:
-            if told := await revive(run):
-                done.append(told)
-            async with attached(run) as stack:
+            async with _reached(run, done) as stack:
                 done += await undo(stack.lab, folder, records)
         except LabError:
             if trial == ATTEMPTS:
                 raise
     return (*done, *await _without_guests(run, folder))
+
+
+@asynccontextmanager
+async def _reached(run: str, done: list[str]) -> AsyncGenerator[Attached]:
+    """As `attached`; an interposer that does not answer is replaced first, and `done` tells so."""
+    async with AsyncExitStack() as held:
+        try:
+            stack = await held.enter_async_context(attached(run))
+        except UnansweredError:
+            done.append(await revive(run))
+            stack = await held.enter_async_context(attached(run))
+        yield stack
 
 
 async def _without_guests(run: str, folder: Path) -> tuple[str, ...]:
@@ -73,9 +84,7 @@ async def _without_guests(run: str, folder: Path) -> tuple[str, ...]:
 async def heal_kept(run: str, folder: Path) -> tuple[str, ...]:
     """As `heal_faults`, and then what needs no journal to be seen: see `calm`."""
     done = list(await heal_faults(run, folder))
-    if told := await revive(run):
-        done.append(told)
-    async with attached(run) as stack:
+    async with _reached(run, done) as stack:
         done += await calm(stack)
     return tuple(done)
 
@@ -112,7 +121,7 @@ async def _again(record: Injecting, lab: Lab) -> str:
 def _without_cable(run: str) -> tuple[str, ...]:
     """The services that are in no network at all; a stack file can ask for none but by name."""
     with engine() as client:
-        boxes = [box for box in client.standing() if box.run == run]
+        boxes = client.standing(run)
         return tuple(box.service for box in boxes if not client.placed(box.id).addresses)
 
 

@@ -6,13 +6,13 @@ A stack whose lab is alive is refused: two labs that break one stack explain not
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from anyio import to_thread
 
-from lab.engine.api import FOLDER, HANDS_SECONDS, engine
+from lab.engine.api import FOLDER, HANDS_SECONDS, Engine, engine
 from lab.engine.things import Standing
 from lab.errors import LabError, UsageError
 from lab.hands import Lab
@@ -23,6 +23,10 @@ from lab.stack.layout import Layout, layout_in
 from lab.stack.plan import OBSERVER, TOXIPROXY
 from lab.stack.revisited import Visit, VisitingQuotas, visit
 from lab.system import Endpoint
+
+
+class UnansweredError(LabError):
+    """The stack's interposer does not do its work: another process of it may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,22 +70,22 @@ class _Itself(dict[str, str]):
 async def attached(run: str = "") -> AsyncGenerator[Attached]:
     """Hold the handles of a kept stack, by default the newest; the stack stays as it is.
 
-    Raises UsageError when no such stack is up, LabError when its interposer does not answer.
+    Raises UsageError when no such stack is up, UnansweredError when its interposer does not answer.
     """
     with engine(HANDS_SECONDS) as client:
-        boxes = chosen(await to_thread.run_sync(client.standing), run)
+        boxes = await to_thread.run_sync(kept_boxes, client, run)
         run, ids = boxes[0].run, {box.service: box.id for box in boxes}
         if TOXIPROXY not in ids:
             raise LabError("its Toxiproxy is gone", where=run, mend="`lab down`, `lab up`")
         placed = await to_thread.run_sync(client.placed, ids[TOXIPROXY])
         if CONTROL_PORT not in placed.ports:
-            raise LabError("its Toxiproxy does not run", where=run, mend="`lab heal RUN`")
+            raise UnansweredError("its Toxiproxy does not run", where=run, mend="`lab heal RUN`")
         layout = layout_in(placed.labels)
         control = Endpoint("127.0.0.1", placed.ports[CONTROL_PORT])
-        proxies = await _proxies(control)
+        proxies = await _proxies(control, layout)
         links = ToxiproxyLinks(control, proxies)
         try:
-            lab = await to_thread.run_sync(hands, client, links, ids, run, layout)
+            lab = hands(client, links, ids, run, layout)
             found = Attached(
                 run=run,
                 lab=replace(lab, tenants=_Itself()),
@@ -96,6 +100,12 @@ async def attached(run: str = "") -> AsyncGenerator[Attached]:
             yield replace(found, lab=replace(found.lab, quotas=VisitingQuotas(found.visit)))
         finally:
             links.close()
+
+
+def kept_boxes(client: Engine, run: str) -> tuple[Standing, ...]:
+    """As `chosen`, and only what is asked for where it is there; blocking."""
+    mine = client.standing(run)
+    return chosen(mine if any(box.kept for box in mine) else client.standing(), run)
 
 
 def chosen(boxes: Sequence[Standing], run: str) -> tuple[Standing, ...]:
@@ -114,11 +124,14 @@ def names_of(proxies: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted({name for each in proxies for name in (each.partition("@")[0], each)}))
 
 
-async def _proxies(control: Endpoint) -> tuple[str, ...]:
-    """All proxies but the observers', which no fault may touch."""
-    links = ToxiproxyLinks(control, ())
+async def _proxies(control: Endpoint, layout: Layout) -> tuple[str, ...]:
+    """All proxies but the observers', which no fault may touch. Raises UnansweredError."""
     try:
-        there = await links.toxics()
-    finally:
-        links.close()
+        with closing(ToxiproxyLinks(control, ())) as links:
+            there = await links.toxics()
+    except LabError as silence:
+        raise UnansweredError(silence.what, where=silence.where, mend=silence.mend) from silence
+    if layout.proxies and not there:
+        what = "its Toxiproxy has no proxies any more"
+        raise UnansweredError(what, where=str(control), mend="`lab heal RUN`")
     return tuple(name for name in there if not name.startswith(f"{OBSERVER}@"))

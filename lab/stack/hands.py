@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 
 from lab.engine.api import Engine
 from lab.engine.keeper import clocks, disks
@@ -34,11 +35,22 @@ def hands(
     run: str,
     layout: Layout,
 ) -> Lab:
-    """What faults may touch of `run`; blocking. `ids`: service -> container, the lab's own too."""
+    """What faults may touch of `run`. `ids`: service -> container, the lab's own too.
+
+    Asks the engine nothing: who has a disk or a clock is found out when a fault is about one.
+    """
     services = {name: container for name, container in ids.items() if name not in LABS_OWN}
     keeper = ids.get(KEEPER, "")
     containers = RunContainers(engine, services, layout.agents)
     postgres, redis = layout.stores.postgres, layout.stores.redis
+
+    @cache
+    def devices() -> dict[str, str]:
+        return _devices(engine, run, services) if keeper else {}
+
+    @cache
+    def clocked() -> dict[str, str]:
+        return _clocks(engine, keeper, services) if keeper else {}
 
     def inside(service: str) -> Holding:
         return Holding(engine, containers, service, services[service])
@@ -52,10 +64,8 @@ def hands(
         clients=NoClients(),
         stubs=RunStubs({name: (each, inside(name)) for name, each in layout.stubs.items()}),
         burdens=ExecBurdens(engine, containers),
-        disks=LoopDisks(
-            engine, keeper, _devices(engine, run, services) if keeper else {}, services
-        ),
-        clocks=FileClocks(engine, keeper, _clocks(engine, keeper, services) if keeper else {}),
+        disks=LoopDisks(engine, keeper, devices, services),
+        clocks=FileClocks(engine, keeper, clocked),
     )
 
 

@@ -1,4 +1,4 @@
-"""The interposer of a kept stack: whether it answers, and what replaces one that does not.
+"""The interposer of a kept stack, replaced where it does not answer.
 
 Taking a toxic off can hang and leave Toxiproxy's control API dead for good (Shopify/toxiproxy,
 issue 558); then only another process of it helps.
@@ -14,7 +14,7 @@ from anyio import to_thread
 from lab.engine.api import engine
 from lab.errors import LabError
 from lab.hands.real.links import Listener, ToxiproxyLinks
-from lab.stack.attached import chosen
+from lab.stack.attached import kept_boxes
 from lab.stack.file import CONTROL_PORT
 from lab.stack.layout import layout_in
 from lab.stack.plan import TOXIPROXY
@@ -26,17 +26,14 @@ START_SECONDS = 10.0
 async def revive(run: str) -> str:
     """Kill and start anew an interposer that does not answer; what was done, in words.
 
-    One that answers is left alone. Its toxics go with the old process, and the ports that this host
-    reaches the stack at are others afterwards. Raises LabError when the new one does not answer.
+    Its toxics go with the old process, and the ports that this host reaches the stack at are others
+    afterwards. Raises LabError when the new one does not answer.
     """
     with engine() as client:
-        boxes = chosen(await to_thread.run_sync(client.standing), run)
+        boxes = await to_thread.run_sync(kept_boxes, client, run)
         mine = next((box.id for box in boxes if box.service == TOXIPROXY), None)
         if mine is None:
             raise LabError("its Toxiproxy is gone", where=run, mend="`lab down`, `lab up`")
-        before = await to_thread.run_sync(client.placed, mine)
-        if await _answers(before.ports.get(CONTROL_PORT)):
-            return ""
         await to_thread.run_sync(client.kill, mine, SIGKILL)
         await to_thread.run_sync(client.ended_within, mine, int(START_SECONDS))
         await to_thread.run_sync(client.start, mine)
@@ -51,14 +48,3 @@ async def revive(run: str) -> str:
             await links.ready(START_SECONDS)
             await links.create(listeners)
     return "replaced Toxiproxy, which did not answer; the stack has other ports now"
-
-
-async def _answers(port: int | None) -> bool:
-    """Whether the control API tells its proxies, which one that hangs does not."""
-    if port is None:
-        return False
-    with closing(ToxiproxyLinks(Endpoint("127.0.0.1", port), ())) as links:
-        try:
-            return bool(await links.toxics())
-        except LabError:
-            return False

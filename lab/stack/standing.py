@@ -102,9 +102,7 @@ async def standing(
             if shield is not None:
                 await to_thread.run_sync(_raised, shield, start)
             try:
-                lab = await to_thread.run_sync(
-                    hands, quick, start.links, start.ids, run, start.layout
-                )
+                lab = hands(quick, start.links, start.ids, run, start.layout)
                 yield Stack(
                     site=Site(endpoints.entrances, endpoints.observers, variables, mode),
                     lab=lab,

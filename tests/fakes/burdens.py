@@ -23,10 +23,10 @@ class FakeBurdens:
             raise LabError("the burden did not start", where=f"service {service}")
         self.marks.setdefault(service, set()).add(mark)
 
-    async def lift(self, service: str, mark: str) -> None:
+    async def lift(self, service: str, *marks: str) -> None:
         """As the real one."""
         await self.containers.state(service)
-        self.marks.get(service, set()).discard(mark)
+        self.marks.get(service, set()).difference_update(marks)
 
     async def exhaust(self, service: str, mark: str, script: str) -> None:
         """As the real one, when the kernel picks the service: what grew goes with it."""

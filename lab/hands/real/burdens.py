@@ -8,7 +8,6 @@ from anyio import fail_after, move_on_after, sleep, to_thread
 
 from lab.engine.api import Engine
 from lab.errors import LabError
-from lab.hands.containers import AgentProcess
 from lab.hands.real.containers import Process, RunContainers
 
 SECONDS = 5.0
@@ -47,14 +46,12 @@ class ExecBurdens:
         except TimeoutError as late:
             raise LabError("the burden did not start", where=f"service {service}") from late
 
-    async def lift(self, service: str, mark: str) -> None:
+    async def lift(self, service: str, *marks: str) -> None:
         """Kill them until none is seen."""
         try:
             with fail_after(SECONDS):
-                while there := await self._marked(service, mark):
-                    for process in there:
-                        one = AgentProcess(service, process.pid, process.started)
-                        await self._containers.kill_process(one, SIGKILL)
+                while there := await self._marked(service, *marks):
+                    await self._containers.kill_processes(service, there, SIGKILL)
         except TimeoutError as late:
             raise LabError("the burden does not end", where=f"service {service}") from late
 
@@ -85,11 +82,9 @@ class ExecBurdens:
         _, output = await to_thread.run_sync(self._engine.execute, container, words)
         return output.strip()
 
-    async def _marked(self, service: str, mark: str) -> tuple[Process, ...]:
-        if not await self._containers.running(service):
-            return ()
+    async def _marked(self, service: str, *marks: str) -> tuple[Process, ...]:
         table = await self._containers.process_table(service)
-        return tuple(row for row in table if mark in row.args and row.state != "Z")
+        return tuple(r for r in table if r.state != "Z" and not set(marks).isdisjoint(r.args))
 
 
 def _ready(there: tuple[Process, ...], stopped: bool) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import time
 
 from anyio import to_thread
@@ -14,19 +14,22 @@ from lab.system import Census
 
 
 class FileClocks:
-    """The `Clocks` of a running stack: `ids` is service -> container, for those with a clock."""
+    """The `Clocks` of a running stack.
 
-    def __init__(self, engine: Engine, keeper: str, ids: Mapping[str, str]) -> None:
-        self._engine, self._keeper, self._ids = engine, keeper, ids
+    find: service -> container, for those with a clock; blocking, and asked when it is needed.
+    """
+
+    def __init__(self, engine: Engine, keeper: str, find: Callable[[], Mapping[str, str]]) -> None:
+        self._engine, self._keeper, self._find = engine, keeper, find
 
     async def skew(self, service: str, offset_seconds: float) -> None:
         """Write the offset; every process of the service reads it at its next look at the time."""
-        self._container(service)
+        await self._container(service)
         await to_thread.run_sync(set_clock, self._engine, self._keeper, service, offset_seconds)
 
     async def offset_seconds(self, service: str) -> float:
         """`date` inside the service, against this host's clock: good to a few hundredths."""
-        container = self._container(service)
+        container = await self._container(service)
 
         def work() -> float:
             before = time()
@@ -39,21 +42,22 @@ class FileClocks:
 
     async def heeded(self, service: str) -> bool:
         """Whether any process that is not ours has the library mapped: a static binary has not."""
-        container = self._container(service)
+        container = await self._container(service)
         return await to_thread.run_sync(_mapped, self._engine, container)
 
     async def residue(self) -> Census:
         """Clocks that were set and are not true again."""
-        if not self._ids:
+        if not await to_thread.run_sync(self._find):
             return {}
         there = await to_thread.run_sync(clocks, self._engine, self._keeper)
         return {"clocks": tuple(f"{name} {off:+g} s" for name, off in there.items() if off)}
 
-    def _container(self, service: str) -> str:
-        if service not in self._ids:
-            known = ", ".join(self._ids) or "none: no `x-lab.clocks`, or not fitted"
+    async def _container(self, service: str) -> str:
+        ids = await to_thread.run_sync(self._find)
+        if service not in ids:
+            known = ", ".join(ids) or "none: no `x-lab.clocks`, or not fitted"
             raise UsageError(f"`{service}` has no clock of its own", mend=f"clocks: {known}")
-        return self._ids[service]
+        return ids[service]
 
 
 def _mapped(engine: Engine, container: str) -> bool:

@@ -28,13 +28,19 @@ DYING_SECONDS = 5
 """How long a signalled service may take to end before it counts as one that ignores the signal."""
 
 _TABLE = 'exec grep -azH "" /proc/[0-9]*/stat /proc/[0-9]*/cmdline 2>/dev/null'
-_KILL = """
-read -r stat < /proc/$1/stat || exit 0
-set -- "$1" "$2" "$3" ${stat##*) }
-[ "$3" = "${23}" ] || exit 0
-kill -"$2" "$1" || ! [ -e "/proc/$1" ]
+KILL = """
+signal=$1 failed=0
+shift
+for each; do
+    pid=${each%:*}
+    read -r stat < "/proc/$pid/stat" || continue
+    set -- ${stat##*) }
+    [ "${each#*:}" = "${20}" ] || continue
+    kill -"$signal" "$pid" || ! [ -e "/proc/$pid" ] || failed=1
+done
+exit $failed
 """
-"""pid, signal, start ticks: field 22 of proc(5) stat is the 20th after the parenthesis."""
+"""signal, then pid:start ticks: field 22 of proc(5) stat is the 20th after the parenthesis."""
 
 _GREP_DID = (0, 1, 2)
 """grep(1)'s own statuses; 2 when a process ended before its file was read."""
@@ -123,10 +129,17 @@ class RunContainers:
 
         Raises LabError when it could not be signalled in a service that runs.
         """
-        words = (str(process.pid), str(int(signal)), str(process.started))
-        status, _ = await self._run(process.service, "sh", "-c", _KILL, "sh", *words)
-        took = status == 0 or not await self.running(process.service)
-        _took(took, process.service, f"its process {process.pid} cannot be signalled")
+        await self.kill_processes(process.service, (process,), signal)
+
+    async def kill_processes(
+        self, service: str, processes: Sequence[Process | AgentProcess], signal: int
+    ) -> None:
+        """As `kill_process`, for several of one service at once."""
+        words = (str(int(signal)), *(f"{each.pid}:{each.started}" for each in processes))
+        status, _ = await self._run(service, "sh", "-c", KILL, "sh", *words)
+        pids = ", ".join(str(each.pid) for each in processes)
+        took = status == 0 or not await self.running(service)
+        _took(took, service, f"its process {pids} cannot be signalled")
 
     async def kill(self, service: str, signal: int) -> None:
         """Signal a service's main process; one that is not running is fine.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from anyio import to_thread
 
@@ -17,10 +17,14 @@ class LoopDisks:
     """The `Disks` of a running stack."""
 
     def __init__(
-        self, engine: Engine, keeper: str, devices: Mapping[str, str], ids: Mapping[str, str]
+        self,
+        engine: Engine,
+        keeper: str,
+        find: Callable[[], Mapping[str, str]],
+        ids: Mapping[str, str],
     ) -> None:
-        """devices: service -> loop device; ids: service -> container."""
-        self._engine, self._keeper, self._devices, self._ids = engine, keeper, devices, ids
+        """find: service -> loop device, blocking; ids: service -> container."""
+        self._engine, self._keeper, self._find, self._ids = engine, keeper, find, ids
 
     async def cut(self, service: str) -> None:
         """Shut the file system down without a flush (FS_IOC_SHUTDOWN, ext4's and xfs's own test).
@@ -67,14 +71,15 @@ class LoopDisks:
 
     async def residue(self) -> Census:
         """Disks that are not as new."""
-        seen = {name: await self.state(name) for name in self._devices}
+        seen = {name: await self.state(name) for name in await to_thread.run_sync(self._find)}
         return {
             "disks": tuple(f"{n} {how}" for n, how in seen.items() if how != DiskState(True, False))
         }
 
     async def _do(self, work: str, service: str, *more: str) -> str:
-        if service not in self._devices:
-            known = ", ".join(self._devices) or "none: no `x-lab.disks`, or not fitted"
+        devices = await to_thread.run_sync(self._find)
+        if service not in devices:
+            known = ", ".join(devices) or "none: no `x-lab.disks`, or not fitted"
             raise UsageError(f"`{service}` has no disk of its own", mend=f"disks: {known}")
-        device = self._devices[service]
-        return await to_thread.run_sync(on_disk, self._engine, self._keeper, work, device, *more)
+        words = (work, devices[service], *more)
+        return await to_thread.run_sync(on_disk, self._engine, self._keeper, *words)

@@ -51,8 +51,7 @@ class RunRedis:
             return
         await self._maybe.release(name)
         if await self._maybe.up():  # a server that is down has forgotten its settings by itself
-            await self._maybe.run(f"{self._cli}\n{_back(name)}")
-            await self.call("PING")
+            await self._maybe.run(f"{self._cli}\n{_back(name)} && cli PING")
 
     async def figures(self) -> Mapping[str, float]:
         """See `Redis`; Redis 7 tells everything under `INFO everything`."""

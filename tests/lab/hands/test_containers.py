@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
+from signal import SIGKILL
 from typing import cast
 
 import anyio
@@ -14,7 +19,7 @@ from hypothesis import strategies as st
 from lab.engine.api import GONE, Engine
 from lab.errors import LabError
 from lab.hands.containers import AgentProcess, Limits, ServiceState
-from lab.hands.real.containers import RunContainers, parse_table, tenant_of
+from lab.hands.real.containers import KILL, RunContainers, parse_table, tenant_of
 from lab.stack.schema import AgentsBlock
 
 STAT = b"S 1 7 7 0 -1 4194304 500 0 0 0 1 2 0 0 20 0 1 0 4242 8192 100"
@@ -114,3 +119,22 @@ def test_a_service_that_does_not_run_has_no_processes() -> None:
 def test_a_signal_that_was_not_sent_is_an_error() -> None:
     with pytest.raises(LabError, match="process 7 cannot be signalled"):
         anyio.run(hand(Answers(GONE)).kill_process, AgentProcess("app", 7, 1), 9)
+
+
+def test_of_many_processes_those_are_signalled_whose_start_time_fits() -> None:
+    with ExitStack() as held:
+        waiting = [sys.executable, "-c", "input()"]
+        ours, stranger, also_ours = (
+            held.enter_context(subprocess.Popen(waiting, stdin=subprocess.PIPE)) for _ in range(3)
+        )
+
+        def named(process: subprocess.Popen[bytes], later: int = 0) -> str:
+            fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+            return f"{process.pid}:{int(fields[19]) + later}"
+
+        words = (named(ours), "4000000:1", named(stranger, later=1), named(also_ours))
+        script = ["sh", "-c", KILL, "sh", str(int(SIGKILL)), *words]
+        subprocess.run(script, check=True, stderr=subprocess.DEVNULL, timeout=10)
+        assert (ours.wait(5), also_ours.wait(5)) == (-SIGKILL, -SIGKILL)
+        assert stranger.poll() is None
+        stranger.communicate(b"\n", timeout=5)
