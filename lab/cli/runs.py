@@ -29,6 +29,7 @@ from lab.cli.options import (
 from lab.errors import UsageError, precedence
 
 if TYPE_CHECKING:
+    from lab.campaign import Request
     from lab.experiment import Profile
 
 
@@ -48,20 +49,21 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Run one experiment and judge it."""
-    _campaign(
-        (name,),
-        profile,
-        seed,
-        tenants,
-        mode,
-        system,
-        defect,
-        as_json,
-        shield,
-        monitor_hz if monitor else 0.0,
-        governor,
-        junit=None,
+    from lab.campaign import Request
+
+    request = Request(
+        names=(name,),
+        profile=_profile(profile),
+        seed=_drawn(seed),
+        system=system_folder(system),
+        tenants=_at_least(tenants, 0, "tenants"),
+        mode=mode,
+        defects=tuple(defect or ()),
+        shield=shield,
+        monitor_hz=monitor_hz if monitor else 0.0,
+        governor=governor,
     )
+    _campaign(request, as_json=as_json)
 
 
 @app.command()
@@ -79,23 +81,21 @@ def chaos(
     junit: JunitOption = Path("runs/junit.xml"),
 ) -> None:
     """Run every experiment that applies to the system on one stack: the CI stage."""
-    from lab.campaign import fitting
+    from lab.campaign import Request, fitting
 
-    names = fitting(system_folder(system))
-    _campaign(
-        names,
-        profile,
-        seed,
-        0,
-        mode,
-        system,
-        defect,
-        as_json,
-        shield,
-        monitor_hz if monitor else 0.0,
-        governor,
-        junit=junit,
+    folder = system_folder(system)
+    request = Request(
+        names=fitting(folder),
+        profile=_profile(profile),
+        seed=_drawn(seed),
+        system=folder,
+        mode=mode,
+        defects=tuple(defect or ()),
+        shield=shield,
+        monitor_hz=monitor_hz if monitor else 0.0,
+        governor=governor,
     )
+    _campaign(request, as_json=as_json, junit=junit)
 
 
 @app.command()
@@ -122,39 +122,13 @@ def runs() -> None:
         print(folder)
 
 
-def _campaign(
-    names: tuple[str, ...],
-    profile: str,
-    seed: int | None,
-    tenants: int,
-    mode: str,
-    system: str,
-    defect: list[str] | None,
-    as_json: bool,
-    shield: bool,
-    monitor_hz: float,
-    governor: bool,
-    *,
-    junit: Path | None,
-) -> NoReturn:
+def _campaign(request: Request, *, as_json: bool, junit: Path | None = None) -> NoReturn:
     """Plan, print seed and options, perform, report, exit."""
 
     from lab import campaign
     from lab.judging import Judged
     from lab.report import files, terminal
 
-    request = campaign.Request(
-        names=names,
-        profile=_profile(profile),
-        seed=secrets.randbits(31) if seed is None else seed,
-        system=system_folder(system),
-        tenants=_at_least(tenants, 0, "tenants"),
-        mode=mode,
-        defects=tuple(defect or ()),
-        shield=shield,
-        monitor_hz=monitor_hz,
-        governor=governor,
-    )
     console = terminal.console(to_stderr=as_json)
     what = campaign.plan(request)
     for line in terminal.header(what):
@@ -177,6 +151,11 @@ def _campaign(
     if as_json:
         sys.stdout.buffer.write(files.encode([files.result(judged) for judged in results]))
     raise Leave(precedence(*(judged.exit_code for judged in results)))
+
+
+def _drawn(seed: int | None) -> int:
+    """The seed that was given, or one that nobody chose."""
+    return secrets.randbits(31) if seed is None else seed
 
 
 def _profile(text: str) -> Profile:
