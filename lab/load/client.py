@@ -146,6 +146,7 @@ class Client:
             if flight.why:
                 outcome, error = Outcome.INFO, flight.why
         if error in (RESET, ABANDONED):
+            flight.session = None  # this one is over: what else was on it is ended
             self._lost(serial, error)
         return Landing(serial, sent_ns, outcome, error, received)
 

@@ -22,6 +22,7 @@ from lab.actions import Step, name_of
 from lab.errors import LabError
 from lab.history import OVERHEARD, Op, Outcome
 from lab.load.client import Client, Flight, Landing
+from lab.load.hands import Hands
 from lab.load.outcome import CENSORED, DROPPED, TIMEOUT, sent_by
 from lab.load.pacer import pacer, until
 from lab.load.schedule import Arrival, Lane, lanes, merged, numbered
@@ -37,8 +38,8 @@ LANES_A_TURN = 20
 """A schedule is built in turns of this many lanes, for the phase before it may still be running."""
 BURST = 16
 """Actions already due are started without a pause, but the loop gets a turn after this many."""
-BATCH = 32
-"""Actions are prepared, and their records made, so many at a time: about 0.1 ms. One by one, each
+AHEAD, BATCH = 128, 32
+"""So many actions are prepared (about 0.3 ms), or their records made, at a time. One by one, each
 between two sleeps of the process, the same work takes three times the CPU, for want of caches."""
 LISTENING_TICKS = 20
 """Every so many ticks each session is asked what it overheard, some of them at each tick."""
@@ -90,6 +91,8 @@ class Engine:
         self._ended: list[tuple[_Due, Landing, int]] = []
         self._idle = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        # Not in the task group: whoever cancels it would cancel what is in flight.
+        self._hands = Hands(self._loop, self._fly)
         self._broken: asyncio.Future[None] = self._loop.create_future()
         self._beside = [tasks.create_task(self._tick()), tasks.create_task(self._break())]
 
@@ -147,6 +150,7 @@ class Engine:
         await asyncio.gather(*(closed(client) for client in self._clients.values()))
         for task in self._beside:
             task.cancel()
+        self._hands.dismiss()
         self._record()
         self._tell_overheard(self._clients.values())
         return self._watch.report()
@@ -209,7 +213,7 @@ class Engine:
         self, phase: PhasePlan, running: Sequence[_Running], arrivals: Iterator[Arrival]
     ) -> Iterator[_Due]:
         """The next actions of a phase, not yet due."""
-        for since_ns, at, number in islice(arrivals, BATCH):
+        for since_ns, at, number in islice(arrivals, AHEAD):
             one = running[at]
             step = one.lane.next_step(one.steps)
             yield _Due(phase.start_ns + since_ns, one, f"{one.prefix}{number}", step)
@@ -223,12 +227,13 @@ class Engine:
         running.in_flight += 1
         flight = Flight()
         self._flights.add(flight)
-        # Not in the task group, which takes one more round of the loop for each task that ends.
-        flight.task = self._loop.create_task(self._fly(flight, due))
+        self._hands.take((flight, due))
 
-    async def _fly(self, flight: Flight, due: _Due) -> None:
+    async def _fly(self, job: tuple[Flight, _Due]) -> None:
         """One action, from its start to its end."""
+        flight, due = job
         running = due.running
+        flight.task = asyncio.current_task()
         try:
             landing = await running.client.perform(
                 flight, due.step, due.op, running.deadline_seconds
@@ -239,6 +244,7 @@ class Engine:
                 self._broken.set_exception(error)
         finally:
             running.in_flight -= 1
+            flight.task = None
             self._flights.discard(flight)
             if not self._flights:
                 self._idle.set()

@@ -126,9 +126,12 @@ else:
     _settime = _libc.timerfd_settime
     _settime.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 
+    _spec = _TimerSpec()
+    _at = ctypes.byref(_spec)
+
     def _timer_set(fd: int, due_ns: int) -> None:
-        spec = _TimerSpec(0, 0, *divmod(due_ns, 10**9))
-        _checked(_settime(fd, _TFD_TIMER_ABSTIME, ctypes.byref(spec), None))
+        _spec.first_s, _spec.first_ns = divmod(due_ns, 10**9)
+        _checked(_settime(fd, _TFD_TIMER_ABSTIME, _at, None))
 
     def _checked(result: int) -> int:
         if result < 0:

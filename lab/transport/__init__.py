@@ -10,14 +10,8 @@ or `picows` (Cython, for many thousands of operations a second), and no driver's
 
 from __future__ import annotations
 
+from lab.transport.choice import Transport, chosen, connect
 from lab.transport.line import Line
-from lab.transport.socket import (
-    ClosedError,
-    Socket,
-    Transport,
-    UpgradeError,
-    chosen,
-    connect,
-)
+from lab.transport.socket import ClosedError, Socket, UpgradeError
 
 __all__ = ["ClosedError", "Line", "Socket", "Transport", "UpgradeError", "chosen", "connect"]

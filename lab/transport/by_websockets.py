@@ -58,6 +58,7 @@ class _Connection(Ends, asyncio.Protocol):
         self._headers = headers
         self._transport: asyncio.Transport
         self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.opened.add_done_callback(_seen)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask for the upgrade."""
@@ -147,3 +148,9 @@ class _Connection(Ends, asyncio.Protocol):
                 self._transport.write(data)
             elif self._transport.can_write_eof():
                 self._transport.write_eof()
+
+
+def _seen(opened: asyncio.Future[None]) -> None:
+    """Who asked may have given up: then nobody else looks at how it failed."""
+    if not opened.cancelled():
+        opened.exception()

@@ -10,6 +10,8 @@ import asyncio
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
+from lab.transport.answer import Answer
+
 GRAIN_SECONDS = 0.02
 """A time-out is never early, and late by at most this."""
 
@@ -19,9 +21,9 @@ class Deadlines:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._call_at, self._now = loop.call_at, loop.time
-        self._due: dict[int, list[ref[asyncio.Future[Any]]]] = {}
+        self._due: dict[int, list[ref[Answer[Any]]]] = {}
 
-    def add(self, answer: asyncio.Future[Any], seconds: float) -> None:
+    def add(self, answer: Answer[Any], seconds: float) -> None:
         """Let `answer` raise TimeoutError in so many seconds, unless it is there."""
         moment = int((self._now() + seconds) / GRAIN_SECONDS) + 1
         due = self._due.get(moment)
@@ -33,8 +35,8 @@ class Deadlines:
     def _expire(self, moment: int) -> None:
         for known in self._due.pop(moment):
             answer = known()
-            if answer is not None and not answer.done():
-                answer.set_exception(TimeoutError())
+            if answer is not None:
+                answer.fail(TimeoutError())
 
 
 _of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, Deadlines] = WeakKeyDictionary()

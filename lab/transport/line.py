@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Generic, Self, TypeVar
 
+from lab.transport.answer import Answer
+from lab.transport.choice import Transport, connect
 from lab.transport.deadlines import deadlines
-from lab.transport.socket import ClosedError, Socket, Transport, connect
+from lab.transport.socket import ClosedError, Socket
 
 T = TypeVar("T")
 
@@ -28,7 +30,7 @@ class Line(Generic[T]):
         self._read = read
         self._loop = asyncio.get_running_loop()
         self._deadlines = deadlines(self._loop)
-        self._waiting: dict[str, asyncio.Future[T]] = {}
+        self._waiting: dict[str, Answer[T]] = {}
         self._heard: list[str] = []
         self.socket: Socket
 
@@ -52,13 +54,13 @@ class Line(Generic[T]):
 
     async def ask(self, key: str, message: str | bytes, deadline_seconds: float) -> T:
         """Send a message and wait for its answer. Raises TimeoutError or ClosedError."""
-        answer = self._waiting[key] = self._loop.create_future()
+        answer = self._waiting[key] = Answer(self._loop)
         self._deadlines.add(answer, deadline_seconds)
         try:
             self.socket.send(message)
             return await answer
         finally:
-            answer.cancel()  # nobody waits any more; one that is there stays as it is
+            answer.done = True  # nobody waits any more
             self._waiting.pop(key, None)
 
     def tell(self, message: str | bytes) -> None:
@@ -90,12 +92,11 @@ class Line(Generic[T]):
             self.hear(text)
             raise
         waiting = self._waiting.get(key)
-        if waiting is not None and not waiting.done():
-            waiting.set_result(answer)
+        if waiting is not None and not waiting.done:
+            waiting.give(answer)
         else:
             self.hear(text)
 
     def _lose(self, why: ClosedError) -> None:
         for waiting in self._waiting.values():
-            if not waiting.done():
-                waiting.set_exception(why)
+            waiting.fail(why)

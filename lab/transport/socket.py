@@ -1,15 +1,10 @@
-"""What a WebSocket connection is to a driver, and which client makes it."""
+"""What a WebSocket connection is to a driver."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
-from enum import StrEnum
+from collections.abc import Callable
 from typing import Protocol
 
-from lab.errors import UsageError
-
-VARIABLE = "LAB_TRANSPORT"
 MESSAGE_BYTES_MAX = 1_048_576
 """A longer message from the server breaks the connection with 1009."""
 CONNECT_SECONDS, CLOSE_SECONDS = 10.0, 2.0
@@ -20,13 +15,6 @@ Hear = Callable[[str | bytes], None]
 """Gets every message, in order: text as str, binary as bytes."""
 Lose = Callable[["ClosedError"], None]
 """Is told once that the connection has ended, whoever ended it."""
-
-
-class Transport(StrEnum):
-    """The clients."""
-
-    WEBSOCKETS = "websockets"
-    PICOWS = "picows"
 
 
 class ClosedError(ConnectionResetError):
@@ -67,34 +55,3 @@ class Socket(Protocol):
     def abort(self) -> None:
         """Drop the connection at once, by a reset where the other side still sends."""
         ...
-
-
-def chosen() -> Transport:
-    """The run's transport, from LAB_TRANSPORT. Raises UsageError for one that there is not."""
-    name = os.environ.get(VARIABLE) or Transport.WEBSOCKETS
-    try:
-        return Transport(name)
-    except ValueError:
-        mend = f"one of {', '.join(Transport)}"
-        raise UsageError(f"there is no transport {name!r}", where=VARIABLE, mend=mend) from None
-
-
-async def connect(
-    url: str,
-    *,
-    hear: Hear,
-    lose: Lose,
-    headers: Mapping[str, str] | None = None,
-    transport: Transport | None = None,
-) -> Socket:
-    """Open `url` (ws or wss): no compression, no proxy, no pings of our own, pings answered.
-
-    A keepalive of ours would end a connection that a partition holds up, at a time of its own.
-    hear and lose may be called before this returns. Raises UpgradeError, OSError, TimeoutError
-    (after 10 s).
-    """
-    if (transport or chosen()) is Transport.PICOWS:
-        from lab.transport.by_picows import connected
-    else:
-        from lab.transport.by_websockets import connected
-    return await connected(url, dict(headers or {}), hear, lose)

@@ -6,6 +6,7 @@ import asyncio
 import gc
 from weakref import ref
 
+from lab.transport.answer import Answer
 from lab.transport.deadlines import deadlines
 
 
@@ -15,7 +16,7 @@ def test_a_time_out_is_not_early_and_each_answer_has_its_own() -> None:
         began = loop.time()
 
         async def ended(seconds: float) -> float:
-            answer: asyncio.Future[None] = loop.create_future()
+            answer: Answer[None] = Answer(loop)
             deadlines(loop).add(answer, seconds)
             try:
                 await answer
@@ -32,15 +33,15 @@ def test_a_time_out_is_not_early_and_each_answer_has_its_own() -> None:
 def test_an_answer_that_came_is_left_alone_and_not_kept() -> None:
     async def run() -> bool:
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[str] = loop.create_future()
+        answer: Answer[str] = Answer(loop)
         deadlines(loop).add(answer, 0.01)
-        answer.set_result("here")
+        answer.give("here")
         assert await answer == "here"
         await asyncio.sleep(0.1)
         assert answer.result() == "here"
-        later: asyncio.Future[str] = loop.create_future()
+        later: Answer[str] = Answer(loop)
         deadlines(loop).add(later, 3_600)
-        later.set_result("large")
+        later.give("large")
         known = ref(later)
         del later
         gc.collect()
