@@ -1,55 +1,58 @@
 """How well noisy neighbours are found and stopped: five kinds, so many times each, on one stack.
 
-    python -m benchmarks.governor [--times 20] [--kinds cpu,query,...]      about 8 s a repetition
-    python -m benchmarks.governor --harmless 30m                            as long as it says
+    python -m benchmarks.governor [--times 20] [--kinds cpu,query,...]     about 10 s a repetition
+    python -m benchmarks.governor --harmless 30m                           as long as it says
 
 Nine quiet tenants write and read at an even pace (open loop); the tenth, who was sold too much, is
-noisy for 3.5 seconds, calm for 4.5, and so on: CPU, slow queries, memory, sockets, requests. A
+noisy for 5 seconds, calm for 4.5, and so on: CPU, slow queries, memory, sockets, requests. A
 line after every repetition, so that a run that is cut short is evidence as well. Told in the end:
 whether the right tenant was named, how long until it was and until the others' p95 was back under
-1.10 of the calm before (p95 of each), and who else was touched, which must be nobody. An attack
-that hurt nobody is told apart: there was nothing to find. Behind the shield; the machine has to be
-quiet, and `unsteady` counts the repetitions in which it was not.
+1.10 of the calm before (p50 and p95 of each; from the attack's first request), and who else was
+touched, which must be nobody: exit code 1 if it was somebody. That p95 is of a rolling window of
+one second, some 135 operations, so that the moment is told to within 0.3 s, and late rather than
+early; after 4 s it is `inf`. An attack that hurt nobody is told apart: there was nothing to find.
+Behind the shield; the machine has to be quiet, and where it was not (the calm after differs by 1.25
+from the calm before: unsteady) mitigation is not told.
 
 --harmless: everybody is busy within what everybody has, with bursts to the brim, beside as many
-strangers as the host has cores; nothing at all may be done to anybody.
+strangers as the host has cores. Nothing at all may be done to anybody: exit code 1 if it was.
 """
 
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
-from collections.abc import AsyncGenerator, Generator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from os import cpu_count
 from pathlib import Path
-from time import monotonic_ns
 
 import anyio
 
-from experiments._governed import chat, cohorts, noise
-from experiments._noise import burn, gorge, hammer, slow_queries
+from benchmarks.standing import Silent, played
+from benchmarks.strangers import strangers
+from experiments._governed import QUIET_PER_SECOND, SOLD, noise
+from experiments._noise import burn, gorge, hammer, neighbours, slow_queries
+from experiments._tenants import chat
 from faults.tenants import CrashAgent, Flood
 from lab import journal
 from lab.campaign import RUNS, prepare, run_id
 from lab.experiment import Experiment, Phase, Timed
 from lab.governor import Governor
 from lab.history import History, Op, history
-from lab.journal import GOVERNOR, Acted, Journal, Opened, Sampled
+from lab.journal import GOVERNOR, Acted, Sampled
 from lab.load import events
 from lab.monitor.beside import Watching
-from lab.run import Ground, perform
 from lab.stack.file import load, load_driver
 from lab.stack.standing import standing
 from lab.verifiers._attacks import Attack, attack, figures, named, touched
-from lab.workload import Cohort, Workload
+from lab.workload import Workload
 
 SYSTEM = Path("compose/reference")
-CALM_SECONDS, ATTACK_SECONDS, LEARN_SECONDS, MONITOR_HZ = 4.5, 3.5, 6.0, 10.0
+CALM_SECONDS, ATTACK_SECONDS, LEARN_SECONDS, MONITOR_HZ = 4.5, 5.0, 6.0, 10.0
 SOCKETS = Timed(Flood("noisy-0", 250.0, "read", 1, 60), 0.1, ATTACK_SECONDS)
 JOINING = {
-    "cpu": noise(burn, 4.0),
+    "cpu": noise(burn, 8.0),  # of 0.4 s each: its process is never idle, once it has begun
     "query": noise(slow_queries, 20.0),
     "memory": noise(gorge, 2.0),
     "requests": noise(hammer, 600.0),
@@ -61,19 +64,13 @@ LAST = "calm at last"
 say = sys.stdout.write
 
 
-class Teller:
+class Teller(Silent):
     """The run's view: an attack is judged as soon as the calm after it is over."""
 
     def __init__(self, folder: Path, ops: list[Op]) -> None:
         self._folder, self._ops = folder, ops
         self._entered: list[tuple[str, int]] = []  # phases, and how many operations there were
         self.attacks: list[Attack] = []
-
-    def say(self, line: str) -> None:
-        """Not wanted here."""
-
-    def ops(self, batch: Sequence[Op]) -> None:
-        """They are in the run's own list."""
 
     def phase(self, name: str, seconds: float) -> None:
         """Called at the beginning of each."""
@@ -103,7 +100,7 @@ class Teller:
 
 def attacking(kinds: Sequence[str], times: int) -> Experiment:
     """calm, attack, calm, attack... ; the kinds take turns."""
-    quiet, noisy = cohorts(10)
+    quiet, noisy = neighbours(10, **SOLD)
     phases = [Phase("warm-up", 2), Phase("learn", LEARN_SECONDS)]
     for n in range(times):
         for kind in kinds:
@@ -113,14 +110,14 @@ def attacking(kinds: Sequence[str], times: int) -> Experiment:
             phases.append(Phase(f"{kind} {n + 1}", ATTACK_SECONDS, faults, joined))
     phases += [Phase(LAST, CALM_SECONDS), Phase("the end", 0.5)]
     return Experiment(
-        claim="", cohorts=(quiet, noisy), workloads=(chat(quiet),), phases=tuple(phases),
-        verifiers=(),
+        claim="", cohorts=(quiet, noisy), workloads=(chat(quiet, QUIET_PER_SECOND),),
+        phases=tuple(phases), verifiers=(),
     )  # fmt: skip
 
 
 def harmless(seconds: float) -> Experiment:
     """Steady work, and in every other stretch bursts of all kinds that are within the quotas."""
-    quiet, other = Cohort("quiet", 9), Cohort("noisy", 1)
+    quiet, other = neighbours(10)
     bursts = tuple(
         Workload("noisy", behaviour, rate, noise(behaviour, rate).actions, in_flight_max=8)
         for behaviour, rate in ((hammer, 30.0), (burn, 0.3), (slow_queries, 0.3))
@@ -130,8 +127,8 @@ def harmless(seconds: float) -> Experiment:
         phases.append(Phase(f"busy {n + 1}", 10))
         phases.append(Phase(f"burst {n + 1}", 10, joined_by=bursts))
     return Experiment(
-        claim="", cohorts=(quiet, other), workloads=(chat(quiet),), phases=tuple(phases),
-        verifiers=(),
+        claim="", cohorts=(quiet, other), workloads=(chat(quiet, QUIET_PER_SECOND),),
+        phases=tuple(phases), verifiers=(),
     )  # fmt: skip
 
 
@@ -151,48 +148,43 @@ async def performed(story: Experiment) -> AsyncGenerator[Teller]:
     ) as stack:  # fmt: skip
         watching = Watching(stack, driver, per_second=MONITOR_HZ)
         governor = Governor(monitor=watching.monitor, shelter=stack.shelter)
-        ground = Ground(
-            stack.site, stack.lab, system.driver, stack.driver(driver), shelter=stack.shelter,
-            companions=(watching, governor),
-        )  # fmt: skip
-        opened = Opened(
-            run=run, experiment="governor", seed=7, epoch_ns=monotonic_ns(), wall="",
-            profile="full", mode="process", system=system.name, tenants=10, governor=True,
-            abilities=("agents", "census"),
-        )  # fmt: skip
         teller = Teller(folder, ops)
-        with Journal(folder) as lines:
-            lines.append(opened)
-            try:
-                await perform(story, opened, ground, lines, teller, ops)
-            finally:
-                events.write(folder / "events.parquet", ops)
+        try:
+            await played(
+                story, stack, driver, folder, name="governor", seed=7, view=teller, ops=ops,
+                companions=(watching, governor), governor=True,
+            )  # fmt: skip
+        finally:
+            events.write(folder / "events.parquet", ops)
     say(f"{folder}\n")
     yield teller
 
 
-async def attacked(kinds: Sequence[str], times: int) -> None:
-    """Print what became of every attack, then the figures by kind."""
+async def attacked(kinds: Sequence[str], times: int) -> bool:
+    """Print what became of every attack, then the figures by kind; whether nobody else was hit."""
     async with performed(attacking(kinds, times)) as teller:
         seen = teller.seen()
-    say("kind      attacks  harmful  named right  found p95   mitigated p95 (steady)\n")
+    say("kind      attacks  harmful  right   found p50    p95   mitigated p50    p95  (steady)\n")
     for kind in kinds:
         mine = [each for each in teller.attacks if each.phase.startswith(f"{kind} ")]
         hurt = [each for each in mine if each.harmful]
         right, steady = sum("noisy-0" in a.named for a in hurt), sum(a.steady for a in hurt)
         told = figures(hurt)
         say(
-            f"{kind:9} {len(mine):7} {len(hurt):8} {right:12} {told['found_seconds_p95']:8.2f} s"
-            f" {told['mitigated_seconds_p95']:10.2f} s ({steady})\n"
+            f"{kind:9} {len(mine):7} {len(hurt):8} {right:6}"
+            f" {told['found_seconds_p50']:9.2f} s {told['found_seconds_p95']:4.2f} s"
+            f" {told['mitigated_seconds_p50']:13.2f} s {told['mitigated_seconds_p95']:4.2f} s"
+            f"  ({steady})\n"
         )
     wrong, innocents = named(seen) - {"noisy-0"}, touched(seen, {"noisy-0"})
     say(f"wrong names: {sorted(wrong)}; innocents touched: {len(innocents)}\n")
     for act in innocents:
         say(f"  {act.tenant}: {act.action}: {act.reason}\n")
+    return not wrong and not innocents
 
 
-async def bothered(seconds: float) -> None:
-    """Print whatever was done to anybody."""
+async def bothered(seconds: float) -> bool:
+    """Print whatever was done to anybody; whether it was nothing."""
     with strangers(cpu_count() or 1):
         async with performed(harmless(seconds)) as teller:
             seen = teller.seen()
@@ -201,23 +193,12 @@ async def bothered(seconds: float) -> None:
     say(f"{seconds:g} s, {len(seen.ops):,} operations: {len(alarms)} findings, {len(acts)} acts\n")
     for act in acts:
         say(f"  {act.tenant}: {act.action}: {act.reason}\n")
+    say("VIOLATED: something was done\n" if acts else "HELD: nothing was done to anybody\n")
+    return not acts
 
 
-@contextmanager
-def strangers(count: int) -> Generator[None]:
-    """Processes of nobody's that burn CPU, outside of every shield."""
-    burning = [sys.executable, "-c", "while True: pass"]
-    processes = [subprocess.Popen(burning) for _ in range(count)]
-    try:
-        yield
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-
-
-def main() -> None:
-    """See the module."""
+def main() -> int:
+    """See the module; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.governor")
     parser.add_argument("--times", type=int, default=20)
     parser.add_argument("--kinds", default=",".join(KINDS))
@@ -225,10 +206,9 @@ def main() -> None:
     options = parser.parse_args()
     if text := str(options.harmless):
         seconds = float(text.rstrip("sm")) * (60 if text.endswith("m") else 1)
-        anyio.run(bothered, seconds)
-    else:
-        anyio.run(attacked, str(options.kinds).split(","), int(options.times))
+        return 0 if anyio.run(bothered, seconds) else 1
+    return 0 if anyio.run(attacked, str(options.kinds).split(","), int(options.times)) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

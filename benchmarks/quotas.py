@@ -4,7 +4,7 @@
 
 A run of `quota_enforcement`, whose verdict is printed as well. The time is from the first operation
 that is known to be over the limit to the moment its tenant knew that it was refused; for sockets
-there is none, since they are refused one by one before they are open.
+it is at most that: from when a crowd began to knock until all of it was let in or not.
 """
 
 from __future__ import annotations
@@ -15,24 +15,12 @@ import sys
 
 import anyio
 
+from benchmarks.standing import SILENT
 from lab.campaign import Request, conduct, plan
 from lab.catalog import system_folder
 from lab.experiment import Profile
 
 say = sys.stdout.write
-
-
-class Silent:
-    """Nobody watches."""
-
-    def say(self, line: str) -> None:
-        """Not told."""
-
-    def phase(self, name: str, seconds: float) -> None:
-        """Not told."""
-
-    def ops(self, batch: object) -> None:
-        """Not told."""
 
 
 async def measured(profile: Profile) -> None:
@@ -43,7 +31,7 @@ async def measured(profile: Profile) -> None:
         seed=secrets.randbits(31),
         system=system_folder("compose/reference"),
     )
-    (judged,) = await conduct(plan(request), Silent())
+    (judged,) = await conduct(plan(request), SILENT)
     verdict = next(each for each in judged.verdicts if each.verifier == "quota")
     for name, ms in sorted(verdict.measured.items(), key=lambda item: item[1]):
         say(f"{name.removesuffix('_enforced_ms'):12} enforced after {ms:8.1f} ms\n")

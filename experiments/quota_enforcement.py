@@ -79,8 +79,16 @@ def rate(kind: str, amount: float, step: Behaviour, *, cost: float, meter: str =
     return Case(limit, step, 40.0 if kind == "requests" else 20.0, step, ((kind, sold),))
 
 
+QUEUED = Limit("over-queue", "queue", "count", COUNTS, 2.0, meter="in_flight", level=24.0)
+"""One query is at work and one may wait. The level leaves room for messages on their way there and
+back; without a queue's limit 27 more wait with every second."""
+
+
 def cases() -> tuple[Case, ...]:
-    """Every kind of quota; a burst goes with the requests, a queue with the connections."""
+    """Every kind of quota; a burst goes with the requests, a queue with the connections.
+
+    That one may do any number of things in parallel, so that nothing but its queue is full.
+    """
     read, query = partial(asking, Read("note-1")), partial(asking, Work("query", 30))
     return (
         rate("requests", 10.0, read, cost=1.0),
@@ -96,7 +104,7 @@ def cases() -> tuple[Case, ...]:
         Case(Limit("over-parallel", "parallel", "count", COUNTS, 1.0), query, 20.0, query),
         Case(
             Limit("over-queue", "connections", "count", COUNTS, 1.0, meter="held"),
-            query, 60.0, query, (("queue", 1.0),),
+            query, 60.0, query, (("queue", 1.0), ("parallel", 256.0)),
         ),
         Case(
             Limit("over-memory", "memory", "size", COUNTS, 96.0, cost=200.0),
@@ -134,7 +142,7 @@ def experiment(setup: Setup) -> Experiment:
         ),
         verifiers=(
             quota.held_to_limits(
-                tuple(case.limit for case in every),
+                (*(case.limit for case in every), QUEUED),
                 within="within",
                 modest=modest.name,
                 seconds_max=1.0,

@@ -36,18 +36,18 @@ class Case:
     calm_since: float | None = None
 
     def next(self, now: float, blames: Sequence[Blame], usual: Use) -> tuple[Measure, ...]:
-        """The next step for each thing that it is blamed for, unless the last may still show.
+        """The next rung for each thing that it is blamed for, unless the last may still show.
 
         After the last resort come again those steps that are over at once, as cancelling queries.
         """
         self.calm_since = None
         found: list[Measure] = []
         for each in blames:
-            climb, steps = self.climbs.setdefault(each.resource, Climb()), ladder(each, usual)
-            if climb.rung >= len(steps):
-                steps = tuple(step for step in steps if not step.lasts)
-            if now >= climb.patient_until and steps:
-                found.append(steps[climb.rung % len(steps)])
+            climb, rungs = self.climbs.setdefault(each.resource, Climb()), ladder(each, usual)
+            if climb.rung >= len(rungs):
+                rungs = tuple((step,) for rung in rungs for step in rung if not step.lasts)
+            if now >= climb.patient_until and rungs:
+                found += rungs[climb.rung % len(rungs)]
                 climb.patient_until = now + SETTLE_SECONDS * SETTLE_FACTOR ** min(climb.rung, 3)
                 climb.rung += 1
         return tuple(dict.fromkeys(found))

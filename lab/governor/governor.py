@@ -48,6 +48,8 @@ class Governor:
         shelter: Callable[[int], None] = _stays,
     ) -> None:
         self._unguarded, self._monitor, self._shelter = unguarded, monitor, shelter
+        if monitor is not None:
+            monitor.level_seconds = LOOK_SECONDS
         self._detector, self._meter = NoisyNeighborDetector(), Meter()
         self._epoch_ns = 0
         self._phase: tuple[int, str] = (0, "")
@@ -104,8 +106,11 @@ class Governor:
                     meters = await scene.lab.quotas.metered()
             except PROBLEMS:  # its own door is overwhelmed: operations and samples go on
                 await sleep(METER_SECONDS)
+            now = self._now_seconds
             for tenant, values in meters.items():
-                self._meter.read(self._now_seconds, tenant, values)
+                self._meter.read(now, tenant, values)
+            if unfinished := {t: v["in_flight"] for t, v in meters.items() if "in_flight" in v}:
+                self._detector.suffering.wait(now, unfinished)
             await sleep(METER_SECONDS)
 
     async def _watch(self, scene: Scene, enforcer: QuotaEnforcer) -> None:

@@ -188,28 +188,36 @@ async def _signalling(reach: Reach, tenant: str) -> Callable[[int], Awaitable[No
     return signal
 
 
-def ladder(culprit: Blame, usual: Use) -> tuple[Measure, ...]:
-    """What to do about use of this resource, one after another, until the others recover.
+Rung = tuple[Measure, ...]
+"""What is done at the same time."""
+
+
+def ladder(culprit: Blame, usual: Use) -> tuple[Rung, ...]:
+    """What to do about use of this resource, one rung after another, until the others recover.
 
     A cap is what an average neighbour used before, so that nobody is left with less than others.
+    It keeps out what is yet to come, and takes as long as a busy system needs to answer; so with
+    it comes the mildest thing that is felt at once, by what already runs.
     """
     who, fair = culprit.tenant, fair_share(culprit.resource, culprit.tenant, usual)
     few = max(5.0, fair_share(Resource.REQUESTS, who, usual))
-    talk = (Cap(who, "requests", few), Cap(who, "in_flight", 1), LogOut(who))
-    last: tuple[Measure, ...] = (Demote(who), Freeze(who), KillAgent(who))
+    fewer = Cap(who, "requests", few)
+    talk: tuple[Rung, ...] = ((Cap(who, "in_flight", 1),), (LogOut(who),))
+    end: tuple[Rung, ...] = ((Freeze(who),), (KillAgent(who),))
+    last: tuple[Rung, ...] = ((Demote(who),), *end)
     match culprit.resource:
         case Resource.DATABASE:
-            budget = Cap(who, "database", WORK_MS)
+            budget, one = Cap(who, "database", WORK_MS), Cap(who, "connections", 1)
             again = CancelQueries(who, again=True)  # those that began before the cap
-            return (budget, CancelQueries(who), Cap(who, "connections", 1), again, *last)
+            return ((budget, CancelQueries(who)), (again,), (one,), *last)
         case Resource.CPU:
-            return (Cap(who, "cpu", max(WORK_MS, fair * 1000)), *last)
+            return ((Demote(who), Cap(who, "cpu", max(WORK_MS, fair * 1000))), *end)
         case Resource.MEMORY:
-            return (Cap(who, "memory", max(128.0, 2 * fair)), KillAgent(who))
+            return ((Cap(who, "memory", max(128.0, 2 * fair)),), (KillAgent(who),))
         case Resource.SOCKETS:
-            return (Cap(who, "sockets", max(1.0, fair)), *talk, *last)
+            return ((Cap(who, "sockets", max(1.0, fair)), fewer), *talk, *last)
         case Resource.REQUESTS:
-            return (*talk, *last)
+            return ((fewer,), *talk, *last)
 
 
 def fair_share(resource: Resource, culprit: str, usual: Use) -> float:

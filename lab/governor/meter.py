@@ -12,7 +12,11 @@ from lab.history import Op
 
 WINDOW_SECONDS, LEVEL_SECONDS = 2.0, 0.5
 """What grows is averaged over the first, so that one heavy request, or a burst that was saved up,
-is not much: 0.4 s of CPU at once are 0.2 cores. What is held is averaged over the second."""
+is not much: 0.4 s of CPU at once are 0.2 cores, and the floor is above that (`blame.FLOORS`). It is
+a sum that alarms as soon as it is full, however short that took: a cumulative sum with a window in
+the place of a slack (Page, Biometrika 41, 1954). Who keeps a core busy is over the floor after
+0.45 s. To look at less than that would blame whoever asks for one heavy thing in a bad moment.
+What is held is averaged over the second."""
 
 FADES_SECONDS = 2.5
 """A reading older than this tells nothing any more: who counts may be overwhelmed as well."""

@@ -33,6 +33,13 @@ OWN_MIN, LEARNT_MIN = 20, 100
 MEMORY_SECONDS = 3.0
 """Operations that ended longer ago say nothing of now."""
 
+UNFINISHED_TIMES, UNFINISHED_MORE, UNFINISHED_SECONDS = 4.0, 4.0, 0.5
+"""What hangs is not heard of until it ends, but the system counts it. By Little's law (Operations
+Research 9, 1961) so many times the usual number of unfinished messages, and so many more, are not
+what a somewhat greater load makes; each one beyond them is a slow operation. No tenant counts for
+more than that, so that one alone, whatever it asks for, is never the others' suffering. A count is
+good for so long."""
+
 STALL_SLACK, STALL_ALARM, STALL_UNIT_SECONDS = 0.12, 0.45, 0.1
 """Pressure of a group under its usual load is 7 % on average and now and then 78 % for 50 ms, so
 that only a sum can tell; measured on a noisy host of two cores."""
@@ -58,6 +65,10 @@ class Suffering:
         self._limits_ms: dict[str, float] = {}
         self._recent: deque[tuple[float, str, bool]] = deque()
         self._since_ns = 0
+        self._waiting: tuple[float, Mapping[str, float]] = (0.0, {})
+        self._waited: dict[str, list[float]] = {}
+        self._usual_waiting: dict[str, float] = {}
+        self._hung: dict[str, float] = {}  # when it was last acted upon
 
     def learn(self, ops: Iterable[Op]) -> None:
         """Operations of a calm time."""
@@ -77,6 +88,7 @@ class Suffering:
         limits = {t: float(np.quantile(each, SLOW_QUANTILE)) for t, each in known.items()}
         limits[""] = float(np.quantile(common, SLOW_QUANTILE))
         self._limits_ms = {tenant: limit * SLACK for tenant, limit in limits.items()}
+        self._usual_waiting = {t: float(np.mean(each)) for t, each in self._waited.items()}
 
     def see(self, ops: Iterable[Op]) -> None:
         """Operations that ended. A refusal says nothing: it is a tenant's own limit at work."""
@@ -85,17 +97,37 @@ class Suffering:
                 limit_ms = self._limits_ms.get(op.tenant, self._limits_ms[""])
                 self._recent.append((op.done_ns / 1e9, op.tenant, op.latency_ms > limit_ms))
 
+    def wait(self, at_seconds: float, unfinished: Mapping[str, float]) -> None:
+        """Messages of each tenant that the system has not finished, by its own count."""
+        self._waiting = (at_seconds, unfinished)
+        self._hung = {t: min(n, unfinished.get(t, 0.0)) for t, n in self._hung.items()}
+        if not self._limits_ms:
+            for tenant, number in unfinished.items():
+                self._waited.setdefault(tenant, []).append(number)
+
     def forget(self, now_seconds: float) -> None:
         """What was so far is explained, or acted upon; only what is due from now on counts."""
         self._since_ns = int(now_seconds * 1e9)
         self._recent.clear()
+        self._hung = dict(self._waiting[1])
 
     def evidence(self, now_seconds: float, *, without: str = "") -> Evidence:
         """That everybody suffers, but for the tenant `without`: who does it feels it as well."""
         while self._recent and self._recent[0][0] < now_seconds - MEMORY_SECONDS:
             self._recent.popleft()
         marks = [slow for _, tenant, slow in self._recent if tenant != without]
+        marks += [True] * self._overdue(now_seconds, without)
         return Evidence(cusum(marks), len(marks), sum(marks))
+
+    def _overdue(self, now_seconds: float, without: str) -> int:
+        """How many unfinished messages of the others are more than could be usual."""
+        at_seconds, unfinished = self._waiting
+        if now_seconds - at_seconds > UNFINISHED_SECONDS or not self._usual_waiting:
+            return 0
+        others = {t: n - self._hung.get(t, 0.0) for t, n in unfinished.items() if t != without}
+        room = {t: UNFINISHED_TIMES * self._usual_waiting.get(t, 0.0) for t in others}
+        more = sum(min(n, room[t] + UNFINISHED_MORE) for t, n in others.items())
+        return max(0, int(more - sum(room.values()) - UNFINISHED_MORE))
 
 
 def cusum(marks: Iterable[bool]) -> float:

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf, isfinite
+from math import inf, isfinite, nan
 
 import numpy as np
 
 from lab.history import History, Op
 from lab.journal import GOVERNOR, Acted, Injected
-from lab.stats.series import Floats, quantile_of, series
+from lab.stats.series import quantile_of, series
 from lab.verifiers._reading import sampled, share, span
 
 MITIGATED_RATIO, HARM_RATIO = 1.10, 1.5
-"""The p95 that is back to what the calm before and after have, and the one at which an attack must
-not go unnoticed."""
+"""The p95 that is back to what it was before, and the one at which others are hurt: an attack that
+does so must not go unnoticed, and is not over as long as it does."""
 
 STEADY_RATIO = 1.25
 """The p95 before and after differ by less on a host that is quiet: three standard errors of each
 (1.4 / sqrt(n), for some 500 operations)."""
 
-STEP_SECONDS, LEFT_MIN = 0.05, 60
-"""How finely the moment of mitigation is told; operations that have to follow it."""
+WINDOW_SECONDS, STEP_SECONDS, WINDOW_MIN, FELT_RATIO = 1.0, 0.05, 60, 1.25
+"""The victims' p95 is that of a rolling window; by how much it rolls, the operations it needs, and
+the ratio that is no chance any more. A p95 of 135 operations has a standard error of 12 % (1.4 /
+sqrt(n)): where all is as before, four windows in five are within 1.10, so that the moment is told
+to within some 0.3 s, and late."""
 
 UNDONE = ("lifted", "could not")
 """How the action begins that does nothing to a tenant."""
@@ -65,7 +68,8 @@ def attack(
     """What became of the attack in phase `name`; None when the run never got through it."""
     stretch, victims = span(history, name), history.during(name, cohort=of)
     calm = [history.during(phase, cohort=of) for phase in (before, after)]
-    usual, each = p95_ms([*calm[0], *calm[1]]), [p95_ms(ops) for ops in calm]
+    each = [p95_ms(ops) for ops in calm]
+    usual = each[0]
     if stretch is None or not victims or not isfinite(usual):
         return None
     onset_ns = _onset(history, name, stretch.start_ns, culprits)
@@ -90,24 +94,33 @@ def attack(
         named=tuple(dict.fromkeys(tenant for _, tenant in findings)),
         found_seconds=since(min((at for at, _ in findings), default=None)),
         acted_seconds=since(first_act_ns),
-        mitigated_seconds=mitigated(victims, onset_ns, MITIGATED_RATIO * usual),
+        mitigated_seconds=mitigated(victims, onset_ns, usual),
         ratio=p95_ms(hit) / usual if hit else 1.0,
         steady=max(each) <= STEADY_RATIO * min(each),
         watched_seconds=since(stretch.end_ns),
     )
 
 
-def mitigated(victims: Sequence[Op], onset_ns: int, bound_ms: float) -> float:
-    """After how many seconds the p95 of all that still followed was within the bound."""
+def mitigated(victims: Sequence[Op], onset_ns: int, usual_ms: float) -> float:
+    """After how many seconds the victims' p95 was back, and never again where it hurts.
+
+    That of a rolling window of operations by their due times, and the window's beginning: the first
+    after the last one that hurt, or, where none did, after the first one that felt it. 0 where none
+    felt it; infinite where none was back before the end; NaN where too little was asked to tell.
+    """
     due, latency_ms = series(victims, since_ns=onset_ns)
-    last = float(due.max())
-    for start in np.arange(0.0, max(last, STEP_SECONDS), STEP_SECONDS):
-        left: Floats = latency_ms[due >= start]
-        if len(left) < LEFT_MIN:
-            break
-        if quantile_of(left, 0.95) <= bound_ms:
-            return float(start)
-    return inf
+    starts = np.arange(0.0, float(due.max()) - WINDOW_SECONDS, STEP_SECONDS)
+    windows = [
+        (float(start), latency_ms[(due >= start) & (due < start + WINDOW_SECONDS)])
+        for start in starts
+    ]
+    ratios = {s: quantile_of(w, 0.95) / usual_ms for s, w in windows if len(w) >= WINDOW_MIN}
+    hurt = [start for start, ratio in ratios.items() if ratio >= HARM_RATIO]
+    felt = [start for start, ratio in ratios.items() if ratio > FELT_RATIO]
+    if not felt:
+        return 0.0 if ratios else nan
+    since = hurt[-1] if hurt else felt[0]
+    return next((s for s, ratio in ratios.items() if s > since and ratio <= MITIGATED_RATIO), inf)
 
 
 def named(history: History) -> set[str]:
@@ -122,10 +135,12 @@ def touched(history: History, guilty: set[str]) -> list[Acted]:
 
 
 def figures(attacks: Sequence[Attack]) -> dict[str, float]:
-    """p95 (an order statistic) and maximum of both times, and the share that was named right."""
+    """p50, p95 (order statistics) and maximum of both times, and the share that was named."""
     found = np.array([a.found_seconds for a in attacks])
     eased = np.array([a.mitigated_seconds for a in attacks if a.steady])
     return {
+        "found_seconds_p50": quantile_of(found, 0.5),
+        "mitigated_seconds_p50": quantile_of(eased, 0.5),
         "found_seconds_p95": quantile_of(found, 0.95),
         "found_seconds_max": quantile_of(found, 1.0),
         "mitigated_seconds_p95": quantile_of(eased, 0.95),

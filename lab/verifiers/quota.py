@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import inf, isfinite
 
 from lab.history import History, Op, Outcome
+from lab.journal import Injected
 from lab.resources import Kind
 from lab.stats.series import quantile_of
 from lab.verdict import Status, Verdict
@@ -23,6 +24,9 @@ CLAIM = Claim("quota", "every quota is kept, and keeps nobody from what is their
 SLACK = 1.25
 """What may be admitted beyond a rate, in shares of it: costs are estimates until they are paid."""
 
+KNOCKS_BEFORE_NS = 1_000_000_000
+"""A phase's faults are in place before its load begins."""
+
 PAID_BY_ONE = frozenset({"cpu_ms", "database_ms", "disk_kb"})
 """Meters of work that the modest tenants never ask for."""
 
@@ -31,7 +35,8 @@ PAID_BY_ONE = frozenset({"cpu_ms", "database_ms", "disk_kb"})
 class Kept:
     """How one limit was kept. seconds: from the first demand over the limit to the first refusal.
 
-    The first demand over it is at the latest the one that was refused.
+    The first demand over it is at the latest the one that was refused. Of sockets it is at most
+    that: how long a crowd's knocks took until the last of them was answered (`Injected`).
     """
 
     limit: Limit
@@ -63,7 +68,11 @@ def held_to_limits(
         wrongs += _refused_modest(history, modest)
         wrongs += _wrongly_charged(history, limits, modest)
         wrongs += _side_effects(history)
-        late = [each for each in kept if seconds_max < each.seconds < inf]
+        late = [
+            each
+            for each in kept
+            if seconds_max < each.seconds < inf and each.limit.shape != "sockets"
+        ]
         wrongs += [f"{e.limit.kind}: enforced only after {e.seconds:.1f} s" for e in late]
         exposures = {
             "kinds": len(kept),
@@ -88,11 +97,9 @@ def held_to_limits(
             lacking = ", ".join((*few, *missing)) or "the system's own meters"
             reason = f"too little was seen of {lacking}"
             return CLAIM.is_(Status.UNKNOWN, reason, measured=measured, exposures=exposures)
-        slowest = max((each for each in kept if isfinite(each.seconds)), key=lambda e: e.seconds)
-        words = (
-            f"{len(kept)} kinds enforced, the slowest, {slowest.limit.kind}, after"
-            f" {slowest.seconds * 1000:.0f} ms; nothing within a quota was refused"
-        )
+        timed = [(each.seconds, each.limit.kind) for each in kept if isfinite(each.seconds)]
+        after = [f", the slowest, {kind}, after {s * 1000:.0f} ms" for s, kind in sorted(timed)]
+        words = f"{len(kept)} kinds enforced{''.join(after[-1:])}; nothing within was refused"
         return CLAIM.is_(Status.HELD, words, measured=measured, exposures=exposures)
 
     return judge
@@ -117,7 +124,9 @@ def _kept(history: History, limit: Limit, within: str) -> Kept | None:
         asked, most = _sockets(history, limit, stretch)
         if most > limit.amount:
             wrongs.append(f"{limit.kind}: {most:g} were open")
-        return Kept(limit, asked, max(0, asked + 1 - int(most)), inf, tuple(wrongs))
+        no_room = max(0, asked + 1 - int(most))
+        seconds = _knocking(history, limit, stretch) if no_room else inf
+        return Kept(limit, asked, no_room, seconds, tuple(wrongs))
     if len(hit) and not no:
         wrongs.append(f"{limit.kind}: {len(hit)} operations over the limit, none refused")
     wrongs += _beyond(history, limit, hit, stretch)
@@ -145,6 +154,20 @@ def _sockets(history: History, limit: Limit, stretch: Span) -> tuple[int, float]
     """How many sockets were asked for during the phase, and how many were open at once."""
     asked = sum(_growth(history, name, "knocks", stretch) for name in _tenants(history, limit))
     return int(asked), _most(history, limit, stretch)
+
+
+def _knocking(history: History, limit: Limit, stretch: Span) -> float:
+    """How long the quickest crowd of the limit's tenants took to be let in or not, in seconds.
+
+    It may have come just before the phase began.
+    """
+    crowds = (
+        (each.at_ns - each.asked_ns) / 1e9
+        for each in history.of(Injected)
+        if stretch.start_ns - KNOCKS_BEFORE_NS <= each.asked_ns <= stretch.end_ns
+        and any(f"clients of {tenant}" in each.fault for tenant in _tenants(history, limit))
+    )
+    return min(crowds, default=inf)
 
 
 def _refused_modest(history: History, modest: str) -> list[str]:

@@ -125,6 +125,7 @@ def test_judging_again_needs_no_engine_and_says_the_same(
         ("partition", "redis_no_reconnect", "recovery"),
         ("tenant_crash", "orphan_agent", "cleanup"),
         ("quota_enforcement", "agent_memory_unlimited", "quota"),
+        ("quota_enforcement", "queue_unbounded", "quota"),
         ("fair_share", "bucket_for_all", "fairness"),
     ],
 )

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.governor.blame import Resource, Use
+from lab.governor.blame import FLOORS, Resource, Use
 from lab.governor.detector import NoisyNeighborDetector, What
+from lab.governor.meter import Meter
 from lab.governor.suffering import ALARM, Stall, cusum
 from lab.history import Op, Outcome
 
@@ -29,9 +30,10 @@ def op(tenant: str, at_seconds: float, latency_ms: float, outcome: Outcome = Out
 class Story:
     """Time goes on in ticks; every quiet tenant does about 15 operations a second."""
 
-    def __init__(self) -> None:
-        self.detector, self.rng, self.now = NoisyNeighborDetector(), Random(3), 0.0
+    def __init__(self, rng: Random | None = None) -> None:
+        self.detector, self.rng, self.now = NoisyNeighborDetector(), rng or Random(3), 0.0
         self.flying: list[Op] = []
+        self.unfinished: dict[str, float] = {}
 
     def go(self, seconds: float, use: Use, slow_share: float = 0.0) -> list[str]:
         """What was found in the next seconds, `slow_share` of the operations being slow."""
@@ -46,6 +48,7 @@ class Story:
                     self.flying.append(op(tenant, self.now, latency_ms))
             self.detector.see(self.landed())
             self.detector.uses(self.now, use)
+            self.detector.suffering.wait(self.now, self.unfinished)
             if finding := self.detector.judge(self.now):
                 found.append(finding.blames[0].tenant if finding.blames else finding.what)
         return found
@@ -135,6 +138,88 @@ def test_half_the_evidence_is_enough_where_the_kernel_says_that_somebody_waits(
     finding = detector.judge(now + 0.6)
     assert finding is not None
     assert finding.stalled == ("backend",)
+
+
+def hanging(seconds: float, tenants: Sequence[str], per_second: float = 15.0) -> dict[str, float]:
+    """How many messages of each tenant are unfinished when nothing was answered for so long."""
+    return dict.fromkeys(tenants, per_second * seconds)
+
+
+def test_what_hangs_is_suffering_before_it_ends() -> None:
+    story = Story()
+    story.unfinished = dict.fromkeys((*QUIET, "noisy"), 0.4)
+    assert story.go(6.0, CALM) == []
+    story.unfinished = hanging(0.4, QUIET) | {"noisy": 200.0}
+    assert story.go(0.1, HOG) == ["noisy"]
+    assert story.go(0.3, HOG) == [], "what hung before the act speaks against it"
+
+
+def test_a_crowd_of_ones_own_messages_is_not_the_suffering_of_others() -> None:
+    story = Story()
+    story.unfinished = dict.fromkeys((*QUIET, "noisy"), 0.4)
+    assert story.go(6.0, CALM) == []
+    story.unfinished["quiet-3"] = 500.0
+    assert story.go(3.0, HOG) == []
+
+
+def test_twice_the_load_is_no_suffering() -> None:
+    story = Story()
+    story.unfinished = dict.fromkeys((*QUIET, "noisy"), 0.4)
+    assert story.go(6.0, CALM) == []
+    story.unfinished = dict.fromkeys((*QUIET, "noisy"), 1.0)
+    assert story.go(3.0, HOG) == []
+
+
+floors = st.floats(0.0, 0.99)
+
+
+@settings(max_examples=40, deadline=None)
+@given(share=st.dictionaries(st.sampled_from(QUIET), floors), slow_share=st.floats(0, 1))
+def test_nobody_is_named_for_less_than_the_floor_however_much_others_suffer(
+    share: dict[str, float], slow_share: float
+) -> None:
+    story = Story()
+    assert story.go(6.0, CALM) == []
+    busy: Use = {
+        tenant: {r: FLOORS[r] * share.get(tenant, 0.0) + used.get(r, 0.0) for r in Resource}
+        for tenant, used in CALM.items()
+    }
+    story.unfinished = hanging(slow_share, QUIET)
+    assert set(story.go(2.0, busy, slow_share)) <= {What.NOBODY}
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    at=st.lists(st.floats(0, 20), max_size=8),
+    who=st.integers(0, 8),
+    core=st.floats(0.2, 2.0),
+    slow_share=st.floats(0, 1),
+)
+def test_one_heavy_request_at_a_time_is_never_blamed_whatever_happens_meanwhile(
+    at: list[float], who: int, core: float, slow_share: float
+) -> None:
+    starts = [6.0 + n * 2.5 + each / 20 for n, each in enumerate(sorted(at))]  # 0.4 s of CPU each
+    story, meter, name = Story(), Meter(), QUIET[who]
+    while story.now < 6.0 + 2.5 * (len(at) + 1):
+        done = sum(min(0.4, max(0.0, core * (story.now - start))) for start in starts)
+        for tenant in QUIET:
+            meter.read(story.now, tenant, {"cpu_seconds": done if tenant == name else 0.0})
+        share = slow_share if story.now > 6.0 else 0.0
+        assert set(story.go(TICK_SECONDS, meter.use(story.now), share)) <= {What.NOBODY}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_who_keeps_a_core_busy_is_found_within_a_second_of_it(seed: int) -> None:
+    story, meter = Story(Random(seed)), Meter()
+    onset = 8.0
+    while True:
+        used = max(0.0, story.now - onset)
+        meter.read(story.now, "noisy", {"cpu_seconds": used})
+        found = story.go(TICK_SECONDS, meter.use(story.now), 0.2 if used else 0.03)
+        if found:
+            break
+    assert found == ["noisy"]
+    assert story.now - onset <= 1.0
 
 
 @given(st.lists(st.booleans(), max_size=200))

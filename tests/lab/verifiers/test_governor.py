@@ -125,11 +125,27 @@ def test_too_little_evidence_is_no_verdict(why: str) -> None:
     assert verdict.status is Status.UNKNOWN, verdict.reason
 
 
-def test_mitigation_is_told_from_when_on_all_that_follows_is_fast() -> None:
+def test_mitigation_is_told_by_a_rolling_window_from_its_beginning() -> None:
     slow_until = [op(due=n / 100, ms=50 if n < 150 else 5) for n in range(400)]
-    assert 1.3 <= mitigated(slow_until, 0, 10.0) <= 1.5
+    assert 1.4 <= mitigated(slow_until, 0, 5.0) <= 1.5
     relapse = [op(due=n / 100, ms=50 if n < 100 or n > 380 else 5) for n in range(400)]
-    assert mitigated(relapse, 0, 10.0) == float("inf")
+    assert mitigated(relapse, 0, 5.0) == float("inf")
+
+
+def test_harm_that_comes_late_or_again_is_not_mitigated_before_it() -> None:
+    late = [op(due=n / 100, ms=50 if 200 <= n < 250 else 5) for n in range(500)]
+    assert 2.4 <= mitigated(late, 0, 5.0) <= 2.5
+    assert mitigated([op(due=n / 100, ms=5) for n in range(500)], 0, 5.0) == 0.0
+
+
+def test_too_few_operations_tell_no_moment_and_are_no_delay() -> None:
+    assert np.isnan(mitigated([op(due=n / 10, ms=50) for n in range(50)], 0, 5.0))
+    assert np.isnan(mitigated([op(due=0.1)], 0, 5.0))
+
+
+def test_what_is_neither_back_nor_hurts_is_not_mitigated_yet() -> None:
+    halfway = [op(due=n / 100, ms=50 if n < 100 else 6.5 if n < 300 else 5) for n in range(500)]
+    assert 2.8 <= mitigated(halfway, 0, 5.0) <= 3.0
 
 
 def test_the_share_found_counts_only_attacks_that_did_harm() -> None:

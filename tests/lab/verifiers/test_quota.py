@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.history import History, Op, Outcome, history
+from lab.journal import Event, Injected
 from lab.resources import Kind, Recorder, Sample, Source
 from lab.verdict import Status
 from lab.verifiers._demand import Limit, over
@@ -24,7 +25,8 @@ SOCKETS = Limit("over-sockets", "sockets", "sockets", "over", 3.0, meter="socket
 JUDGE = held_to_limits(
     (RATE, COUNT, SIZE, SOCKETS), within="within", modest="modest", seconds_max=1.0, asked_min=5
 )
-PHASES = (*phase("within", 0, 5), *phase("over", 5, 10), *phase("after", 10, 12))
+CROWD = Injected(fault="flood on clients of over-sockets-0 (...)", asked_ns=ns(5), at_ns=ns(5.2))
+PHASES = (*phase("within", 0, 5), CROWD, *phase("over", 5, 10), *phase("after", 10, 12))
 Meters = Mapping[str, Sequence[Mapping[str, float]]]
 
 
@@ -58,22 +60,33 @@ METERS: Meters = {
 }  # fmt: skip
 
 
-def told(ops: Sequence[Op], meters: Meters = METERS) -> History:
+def told(ops: Sequence[Op], meters: Meters = METERS, phases: Sequence[Event] = PHASES) -> History:
     """With the system's meters read at 4.5, 7 and 10.5 seconds."""
     recorder = Recorder(0)
     for name, values in meters.items():
         source = Source(Kind.METER, name, "", 1, 1)
         for at, each in zip((4.5, 7.0, 10.5), values, strict=True):
             recorder.take(Sample(source, ns(at), each))
-    return history(ops, (opened(), *PHASES), recorder.resources())
+    return history(ops, (opened(), *phases), recorder.resources())
 
 
 def test_a_sound_system_holds_and_every_kind_has_its_time() -> None:
     verdict = JUDGE(told(sound()))
     assert verdict.status is Status.HELD, verdict.reason
-    assert set(verdict.measured) == {f"{k}_enforced_ms" for k in ("cpu", "in_flight", "memory")}
+    kinds = ("cpu", "in_flight", "memory", "sockets")
+    assert set(verdict.measured) == {f"{kind}_enforced_ms" for kind in kinds}
     assert verdict.measured["cpu_enforced_ms"] < 60
+    assert verdict.measured["sockets_enforced_ms"] == 200
     assert verdict.exposures["kinds"] == 4
+
+
+def test_a_limit_without_a_time_is_kept_all_the_same() -> None:
+    judge = held_to_limits((SOCKETS,), within="within", modest="modest", asked_min=5)
+    assert judge(told(sound())).status is Status.HELD
+    nobody_timed = [each for each in PHASES if each is not CROWD]
+    verdict = judge(told(sound(), phases=nobody_timed))
+    assert verdict.status is Status.HELD, verdict.reason
+    assert not verdict.measured
 
 
 def metered(**changes: Sequence[Mapping[str, float]]) -> Meters:
