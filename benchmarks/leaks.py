@@ -4,8 +4,8 @@
 
 Each row is a run of its own: tenants of its own, a journal, the verifiers of `resource_leak` and
 the live detector beside it. Without DEFECTs every planted defect that is meant for `leaks` gets a
-run; then come N healthy ones (3 when absent). A healthy run takes 11 s, a planted one 13 s, and 20
-to 28 s where memory leaks; everything with `--healthy 50` takes about 12 minutes.
+run; then come N healthy ones (3 when absent). A healthy run takes 12 s, a planted one 14 s, and 20
+to 28 s where memory leaks; everything with `--healthy 50` takes about 13 minutes.
 """
 
 from __future__ import annotations
@@ -21,17 +21,15 @@ from tempfile import TemporaryDirectory
 import aiohttp
 import anyio
 
+from benchmarks.standing import played, say
 from experiments.resource_leak import story
-from lab import journal, resources
 from lab.campaign import prepare, run_id
 from lab.experiment import Experiment
-from lab.history import History, Op, history
-from lab.journal import Acted, Journal, Opened
+from lab.history import History
+from lab.journal import Acted
 from lab.monitor.beside import Watching
-from lab.run import Ground, perform
 from lab.stack.file import SystemFile, load, load_driver
 from lab.stack.standing import Stack, standing
-from lab.system import actions_of
 from lab.verdict import Status, Verdict
 from lab.verifiers import judge_all
 
@@ -39,7 +37,7 @@ SYSTEM = Path("compose/reference")
 HEALTHY = "healthy"
 SWITCHES = ("admin", "login")
 WARM_SECONDS, WORK_SECONDS, PER_SECOND = 1.0, 4.6, 10.0
-REST_SECONDS, PLANTED_REST_SECONDS = 1.8, 2.8
+REST_SECONDS, PLANTED_REST_SECONDS = 2.4, 2.8
 LONGER = {
     "tool_keeps_results": 20.0,
     "memory_unbounded": 15.0,
@@ -68,19 +66,6 @@ class Row:
     def flagged(self) -> bool:
         """Whether anything called it leaking."""
         return bool(self.live) or any(v.status is Status.VIOLATED for v in self.verdicts)
-
-
-class Unseen:
-    """Nobody watches."""
-
-    def say(self, line: str) -> None:
-        """Not heard."""
-
-    def phase(self, name: str, seconds: float) -> None:
-        """Not seen."""
-
-    def ops(self, batch: Sequence[Op]) -> None:
-        """Not counted."""
 
 
 async def one(system: SystemFile, stack: Stack, name: str, number: int, folder: Path) -> Row:
@@ -120,24 +105,13 @@ async def performed(
     factory = load_driver(system.driver)
     warm_up = WARM_SECONDS + REST_SECONDS
     watching = Watching(stack, factory, per_second=PER_SECOND, rests=True, warm_up_seconds=warm_up)
-    opened = Opened(
-        run=stack.start.run, experiment="resource_leak", seed=number, epoch_ns=time.monotonic_ns(),
-        wall="", profile="quick", mode="process", system=system.name, tenants=0,
-        abilities=("agents", "census"), actions=tuple(sorted(actions_of(factory))),
-    )  # fmt: skip
-    ground = Ground(
-        stack.site, stack.lab, system.driver, stack.driver(factory),
-        shelter=stack.shelter, companions=(watching,),
-    )  # fmt: skip
-    ops: list[Op] = []
-    with Journal(folder) as written:
-        written.append(opened)
-        await plant(stack, planted)
-        try:
-            await perform(told, opened, ground, written, Unseen(), ops)
-        finally:
-            await plant(stack, [])
-    return history(ops, journal.read(folder), resources.read(folder))
+    await plant(stack, planted)
+    try:
+        return await played(
+            told, stack, factory, folder, name="resource_leak", seed=number, companions=(watching,)
+        )
+    finally:
+        await plant(stack, [])
 
 
 async def plant(stack: Stack, names: Sequence[str]) -> None:
@@ -185,12 +159,6 @@ async def everything(names: Sequence[str], healthy: int) -> bool:
     )
     say(f"{len(sound)} healthy runs, {len(false)} flagged, {held} held on enough evidence")
     return not missed and not false
-
-
-def say(line: str) -> None:
-    """A line, at once."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
 
 
 def main() -> None:

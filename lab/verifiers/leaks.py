@@ -23,6 +23,9 @@ GROWTH = Claim("leaks", "nothing grows with every request", ("R3", "N2"))
 KEPT = Claim("leaks", "a rest leaves nothing that the rest before it did not have", ("N2", "R3"))
 BUSY = Claim("leaks", "who is asked for nothing computes nothing", ("R3",))
 
+Things = Mapping[str, Counter[str]]
+"""By kind: each thing's name, and how many there are of it."""
+
 STANDING = frozenset({"descriptors", "processes"})
 """Kinds of thing that a system at rest has."""
 
@@ -74,36 +77,38 @@ def nothing_grows(*, phase: str, control: str = "") -> Callable[[History], Verdi
 def nothing_is_kept(*, before: str, after: str) -> Callable[[History], Verdict]:
     """What the monitor saw held in the rest `after` is what it saw in the rest `before`, by name.
 
-    Of `Sampled(probe="held")`, the last in each of the two phases, kind by kind. Descriptors and
-    processes have to be those of the rest before; everything else is lent for a request (as
-    connections and shares are) or should have an end (as keys), so that a rest has none but those
-    that the first look saw, before anybody of this run asked for anything. At least one request
-    lies between.
+    Of `Sampled(probe="held")`, what the last two looks in each of the two phases agree on, kind by
+    kind, both after the last answer: what is kept stays, and what one look alone sees was on its
+    way. Descriptors and processes have to be those of the rest before; everything else is lent for
+    a request (as connections and shares are) or should have an end (as keys), so that a rest has
+    none but those that the first look saw, before anybody of this run asked for anything. At least
+    one request lies between.
     """
 
     def judge(history: History) -> Verdict:
         """Nothing is kept."""
-        held = [_last_held(history, phase) for phase in (before, after)]
+        held = [_held(history, phase) for phase in (before, after)]
         first, last = held
         spans = [span(history, phase) for phase in (before, after)]
         if first is None or last is None or None in spans:
             missing = before if first is None else after
-            return KEPT.unknown(f"nothing was read in {missing!r}: was there a monitor?")
+            return KEPT.unknown(f"there were no two looks at {missing!r}, at rest, by a monitor")
         since, until = spans[0], spans[1]
         assert since is not None
         assert until is not None
         between = Span(since.end_ns, until.start_ns)
         requests = len(_done(history, between, None))
-        exposures = {f"{kind}_before": len(names) for kind, names in sorted(first.items())}
+        exposures = {f"{kind}_before": things.total() for kind, things in sorted(first.items())}
         exposures["requests"] = requests
         if not requests or not any(first.values()):
             return KEPT.unknown(
                 "nothing was done, or nothing seen, in between", exposures=exposures
             )
-        usual = {
-            kind: (first if kind in STANDING else _old(history)).get(kind, ()) for kind in last
+        old, none = _old(history), Counter[str]()
+        each = {
+            kind: things - (first if kind in STANDING else old).get(kind, none)
+            for kind, things in sorted(last.items())
         }
-        each = {kind: Counter(last[kind]) - Counter(usual[kind]) for kind in sorted(last)}
         added = {kind: found for kind, found in each.items() if found}
         if added:
             counts = ", ".join(f"{found.total()} {kind}" for kind, found in added.items())
@@ -168,13 +173,13 @@ def _grown(history: History, over: Span) -> Iterator[tuple[Source, Growth]]:
                 yield source, growth(seen.at_ns, seen.values, done)
 
 
-def _old(history: History) -> Mapping[str, Sequence[str]]:
+def _old(history: History) -> Things:
     """What was held before the run's first request; an earlier run may have left it."""
     looks, first_ns = sampled(history, "held"), min(op.due_ns for op in history.ops)
-    return looks[0].items if looks[0].at_ns < first_ns else {}
+    return _things(looks[0].items) if looks[0].at_ns < first_ns else {}
 
 
-def _named(added: Mapping[str, Counter[str]]) -> Iterator[str]:
+def _named(added: Things) -> Iterator[str]:
     """One of each kind first, so that no kind hides another."""
     lines = [
         [f"{kind}: {name}" + (f" ({n} times)" if n > 1 else "") for name, n in found.items()]
@@ -216,13 +221,22 @@ def _worst(grown: Mapping[Source, Growth], kind: Kind) -> float:
     return max((g.slope.slope for source, g in grown.items() if source.kind is kind), default=nan)
 
 
-def _last_held(history: History, phase: str) -> Mapping[str, Sequence[str]] | None:
-    """The last census of what is held that was taken in a phase."""
+def _held(history: History, phase: str) -> Things | None:
+    """What the last two looks in a phase agree on, of those after the last answer."""
     over = span(history, phase)
     if over is None:
         return None
-    inside = [e for e in sampled(history, "held") if over.start_ns <= e.at_ns <= over.end_ns]
-    return inside[-1].items if inside else None
+    ends = (op.done_ns for op in history.ops if op.due_ns < over.end_ns)
+    quiet_ns = max(over.start_ns, *ends, 0)
+    looks = [e for e in sampled(history, "held") if quiet_ns <= e.at_ns <= over.end_ns]
+    if len(looks) < 2:
+        return None
+    one, other = (_things(look.items) for look in looks[-2:])
+    return {kind: one[kind] & other[kind] for kind in one.keys() & other.keys()}
+
+
+def _things(items: Mapping[str, Sequence[str]]) -> Things:
+    return {kind: Counter(names) for kind, names in items.items()}
 
 
 def _line(source: Source, grown: Growth) -> str:

@@ -121,6 +121,10 @@ def held(at: float, **change: tuple[str, ...]) -> Sampled:
     return Sampled(probe="held", at_ns=ns(at), items=CALM | change)
 
 
+def twice(at: float, **change: tuple[str, ...]) -> tuple[Sampled, ...]:
+    return (held(at, **change), held(at + 0.6, **change))
+
+
 def kept(*events: Event, ops: Iterable[Op] = BETWEEN) -> tuple[Status, tuple[str, ...]]:
     seen = history(ops, (opened(), *RESTS, *events))
     verdict = nothing_is_kept(before="before", after="after")(seen)
@@ -128,7 +132,7 @@ def kept(*events: Event, ops: Iterable[Op] = BETWEEN) -> tuple[Status, tuple[str
 
 
 def test_a_rest_that_has_what_the_one_before_had_is_held() -> None:
-    assert kept(held(1), held(5))[0] is Status.HELD
+    assert kept(*twice(1), *twice(5))[0] is Status.HELD
 
 
 @pytest.mark.parametrize(
@@ -146,7 +150,7 @@ def test_a_rest_that_has_what_the_one_before_had_is_held() -> None:
 def test_one_thing_more_is_found_exactly_and_named(
     change: dict[str, tuple[str, ...]], line: str
 ) -> None:
-    status, evidence = kept(held(1), held(5, **change))
+    status, evidence = kept(*twice(1), *twice(5, **change))
     assert status is Status.VIOLATED
     assert len(evidence) == 1
     assert evidence[0].startswith(line)
@@ -155,24 +159,36 @@ def test_one_thing_more_is_found_exactly_and_named(
 def test_what_is_lent_at_rest_is_a_leak_though_it_was_lent_before() -> None:
     lent = {"connections": ("server pid 9 app (idle): ROLLBACK",)}
     early = [op(due=0.5, phase="before"), *BETWEEN]
-    assert kept(held(1, **lent), held(5, **lent), ops=early)[0] is Status.VIOLATED
+    assert kept(*twice(1, **lent), *twice(5, **lent), ops=early)[0] is Status.VIOLATED
 
 
 def test_what_an_earlier_run_has_left_is_not_held_against_this_one() -> None:
     lent = {"shares": ("4 of the pool for somebody-else",)}
-    assert kept(held(-1, **lent), held(1, **lent), held(5, **lent))[0] is Status.HELD
+    assert kept(held(-1, **lent), *twice(1, **lent), *twice(5, **lent))[0] is Status.HELD
 
 
-def test_the_last_look_in_a_rest_counts() -> None:
-    busy = held(4.5, connections=("server pid 9 app (active): SELECT 1",))
-    assert kept(held(1), busy, held(5))[0] is Status.HELD
+@pytest.mark.parametrize("at", [4.5, 5.0, 5.6])
+def test_what_one_look_alone_sees_was_on_its_way(at: float) -> None:
+    busy = held(at, connections=("server pid 9 app (idle): COMMIT, lent to fresh-0",))
+    looks = [busy if at == time else held(time) for time in (4.5, 5.0, 5.6)]
+    assert kept(*twice(1), *looks)[0] is Status.HELD
 
 
-def test_without_a_look_in_both_rests_or_a_request_between_nothing_is_known() -> None:
-    assert kept(held(5))[0] is Status.UNKNOWN
-    assert kept(held(1))[0] is Status.UNKNOWN
-    assert kept(held(1), held(3))[0] is Status.UNKNOWN
-    assert kept(held(1), held(5), ops=[])[0] is Status.UNKNOWN
+def test_looks_before_the_last_answer_say_nothing() -> None:
+    late = [*BETWEEN, op(due=3.9, ms=1_500, phase="work")]
+    lent = {"connections": ("server pid 9 app (idle): COMMIT, lent to fresh-0",)}
+    assert kept(*twice(1), *twice(4.5, **lent), ops=late)[0] is Status.UNKNOWN
+    assert kept(*twice(1), *twice(4.5, **lent), held(5.5), ops=late)[0] is Status.UNKNOWN
+    assert kept(*twice(1), held(4.5, **lent), *twice(5.4), ops=late)[0] is Status.HELD
+
+
+def test_without_two_looks_in_both_rests_or_a_request_between_nothing_is_known() -> None:
+    assert kept(*twice(5))[0] is Status.UNKNOWN
+    assert kept(*twice(1))[0] is Status.UNKNOWN
+    assert kept(held(1), *twice(5))[0] is Status.UNKNOWN
+    assert kept(*twice(1), held(5))[0] is Status.UNKNOWN
+    assert kept(*twice(1), *twice(3))[0] is Status.UNKNOWN
+    assert kept(*twice(1), *twice(5), ops=[])[0] is Status.UNKNOWN
 
 
 def spun(share: float) -> History:
