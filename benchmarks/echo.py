@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import resource
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
-from random import Random
 
 import aiohttp
 from picows import (
@@ -23,12 +22,12 @@ from picows import (
     ws_create_server,  # pyright: ignore[reportUnknownVariableType]
 )
 
-from lab.actions import Action, List, Read, Step
-from lab.system import Census, Driver, Endpoint, Reply, Session, Site, Tenant, TenantPlan
-from lab.transport import Line
+from lab.actions import Action
+from lab.echo import PADDING, EchoDriver, reads
+from lab.system import Driver, Endpoint, Reply, Session, Site, Tenant
 
-PADDING = "x" * 96
-"""Messages of about 128 characters, as a short chat line has."""
+__all__ = ["PADDING", "Server", "driver", "reads", "serving"]
+
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 11\r\nConnection: keep-alive\r\n\r\n" + b'{"ok":true}'
 
 
@@ -133,64 +132,44 @@ def _serve(told: Connection) -> None:
     asyncio.run(run())
 
 
-class EchoSession:
-    """Finds the operation's id in front of what comes back; `List` asks over HTTP."""
+class HttpSession:
+    """Asks over HTTP."""
 
-    def __init__(self, line: Line[str] | None, http: aiohttp.ClientSession, url: str) -> None:
-        self._line, self._http, self._url = line, http, url
+    def __init__(self, http: aiohttp.ClientSession, url: str) -> None:
+        self._http, self._url = http, url
 
     async def perform(self, action: Action, *, op: str, deadline_seconds: float) -> Reply:
         """See Session."""
-        if self._line is not None:
-            return Reply(raw=await self._line.ask(op, f"{op} {PADDING}", deadline_seconds))
         async with asyncio.timeout(deadline_seconds), self._http.get(self._url) as response:
             return Reply(raw=await response.text())
 
     def overheard(self) -> Sequence[str]:
-        """An echo answers nothing that was not asked."""
+        """Nothing comes that was not asked for."""
         return ()
 
     async def close(self) -> None:
-        """See Session."""
-        if self._line is not None:
-            await self._line.close()
+        """The connections are the driver's."""
 
     def abort(self) -> None:
-        """See Session."""
-        if self._line is not None:
-            self._line.abort()
+        """The connections are the driver's."""
 
 
-class EchoDriver:
+class WaysIn(EchoDriver):
     """Tenants of the cohort `http` use HTTP, all others a WebSocket."""
 
-    actions: frozenset[type[Action]] = frozenset({Read, List})
-
     def __init__(self, site: Site) -> None:
-        self._site = site
+        super().__init__(site)
+        self._url = f"http://{site.entrance('http')}/"
         self._http: aiohttp.ClientSession | None = None
 
     async def connect(self, tenant: Tenant) -> Session:
         """See Driver."""
+        if tenant.cohort != "http":
+            return await super().connect(tenant)
         if self._http is None:
             connector = aiohttp.TCPConnector(limit=0)
             self._http = aiohttp.ClientSession(connector=connector, trust_env=False)
-        url = f"http://{self._site.entrance('http')}/"
-        if tenant.cohort == "http":
-            return EchoSession(None, self._http, url)
-        line = await Line(_read).open(f"ws://{self._site.entrance('client')}/")
-        return EchoSession(line, self._http, url)
-
-    async def provision(self, plan: TenantPlan) -> Sequence[Tenant]:
-        """See Driver."""
-        return [Tenant(name, name, cohort) for name, cohort in plan.cohorts.items()]
-
-    async def retire(self, tenants: Sequence[Tenant]) -> None:
-        """Nothing is left."""
-
-    async def census(self) -> Census:
-        """See Driver."""
-        return {}
+        return HttpSession(self._http, self._url)
 
     async def close(self) -> None:
         """Close the pool of HTTP connections."""
@@ -198,16 +177,6 @@ class EchoDriver:
             await self._http.close()
 
 
-def _read(text: str) -> tuple[str, str]:
-    return text.partition(" ")[0], text
-
-
-def reads(tenant: Tenant, rng: Random) -> Iterator[Step]:
-    """Reads without end."""
-    while True:
-        yield Read("note")
-
-
 def driver(site: Site) -> Driver:
     """As in a stack file."""
-    return EchoDriver(site)
+    return WaysIn(site)

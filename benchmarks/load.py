@@ -45,7 +45,7 @@ from lab.load.generator import Generator as LoadGenerator
 from lab.load.generator import generating
 from lab.load.wire import GeneratorPlan, Health, PhasePlan
 from lab.system import Tenant
-from lab.transport.socket import VARIABLE, Transport
+from lab.transport.choice import VARIABLE, Transport
 from lab.workload import Workload
 
 USERS, PER_SECOND, FAST_PER_SECOND = 200, 1_000.0, 5_000.0

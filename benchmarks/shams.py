@@ -2,10 +2,11 @@
 
 python -m benchmarks.shams [--count 40] [--seed 1] [--system FOLDER] [--no-shield]
 
-Each sham has a seed of its own, fresh tenants, the load and the design of `noisy_neighbor` in quick
-profile, and coins that switch nothing. A sound judge says HELD or UNKNOWN; every VIOLATED is a
-false alarm. A sham takes 25 to 45 s, so 40 take about 20 minutes; the table is printed as it grows.
-Exits 1 if anybody was accused.
+Each sham is `noisy_neighbor` in quick profile without the noisy one: a seed of its own, fresh
+tenants, the same load, phases and design, and coins that switch nothing. A sound judge says HELD or
+UNKNOWN; every VIOLATED is a false alarm. A sham takes about 45 s when the first look decides and 67
+when it does not, so 40 take 30 to 45 minutes; the table is printed as it grows. Exits 1 if anybody
+was accused.
 """
 
 from __future__ import annotations
@@ -13,41 +14,35 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
-from time import monotonic_ns
+from time import monotonic
 
 import anyio
 
-from experiments._tenants import notes
+from benchmarks.standing import Silent, played, say
 from lab import campaign
-from lab.actions import Read, Write
-from lab.experiment import Experiment, Phase, Profile
-from lab.history import Op, history
+from lab.experiment import Experiment, Profile
 from lab.host import HostWatch
-from lab.journal import Journal, Opened, read
-from lab.run import Ground, perform
 from lab.stack.standing import Stack
-from lab.stats.design import PairedBlocks
 from lab.verdict import Status, Verdict
+from lab.verifiers import judge_all
 from lab.verifiers.latency import neighbours_keep_their_p95
-from lab.workload import Cohort, Workload
 
-DESIGN = PairedBlocks(looks=(16, 32))
-QUIET = Cohort("quiet", 9)
-PER_SECOND = 135.0
+SYSTEM = Path("compose/reference")
+WARM_UP = "warm-up"
 UNFIT = ("host too noisy", "generator late", "void")
-HEAD = ("sham", "seed", "status", "pairs", "void", "ratio", "lower", "upper", "could tell")
+HEAD = ("sham", "seed", "status", "pairs", "void", "ratio", "lower", "upper", "could tell", "s")
 
 
 @dataclass(frozen=True, slots=True)
 class Sham:
-    """One sham's verdict."""
+    """One sham's verdict, and the seconds it took, tenants and censuses included."""
 
     seed: int
     verdict: Verdict
+    seconds: float
 
     def row(self, number: int) -> str:
         """A line of the table."""
@@ -58,82 +53,77 @@ class Sham:
         ]
         pairs = (str(verdict.exposures.get(name, 0)) for name in ("pairs", "pairs_void"))
         cells = (str(number), str(self.seed), verdict.status, *pairs, *figures)
-        return "".join(f"{cell:>11}" for cell in cells)
+        return "".join(f"{cell:>11}" for cell in (*cells, f"{self.seconds:.1f}"))
+
+    def why(self, pairs: int) -> str:
+        """What kept it from a verdict; `pairs`: the most there may be."""
+        undecided = f"not decided in {pairs} pairs"
+        return next((why for why in UNFIT if why in self.verdict.reason), undecided)
 
 
-class Quiet:
-    """A view that shows nothing but what has to be known."""
+class Quiet(Silent):
+    """A view that tells nothing but what has to be known."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
 
     def say(self, line: str) -> None:
         """See View."""
         if "shield" in line or "swept" in line:
-            print(line, flush=True)
-
-    def phase(self, name: str, seconds: float) -> None:
-        """See View."""
-
-    def ops(self, batch: Sequence[Op]) -> None:
-        """See View."""
+            self._tell(line)
 
 
-def story() -> Experiment:
-    """As `noisy_neighbor`, without the noisy one."""
-    chat = Workload(QUIET.name, notes, PER_SECOND / QUIET.size, frozenset({Write, Read}))
-    attack = Phase("attack", DESIGN.seconds, paired=DESIGN)
-    return Experiment(
+def unattacked(story: Experiment) -> Experiment:
+    """The story up to its paired phase, without whoever joins that, judged by its design alone."""
+    at, design = next((n, p.paired) for n, p in enumerate(story.phases) if p.paired)
+    noisy = {work.cohort for phase in story.phases for work in phase.joined_by}
+    (quiet,) = (cohort for cohort in story.cohorts if cohort.name not in noisy)
+    calm = tuple(p for p in story.phases[:at] if p.name == WARM_UP)
+    attack = replace(story.phases[at], joined_by=())
+    return replace(
+        story,
         claim="Nobody attacks.",
-        cohorts=(QUIET,),
-        workloads=(chat,),
-        phases=(Phase("warm-up", 2), attack),
-        verifiers=(neighbours_keep_their_p95(DESIGN, of=QUIET.name),),
+        cohorts=(quiet,),
+        phases=(*calm, attack),
+        verifiers=(neighbours_keep_their_p95(design, phase=attack.name, of=quiet.name),),
     )
 
 
-async def sham(what: campaign.Plan, stack: Stack, seed: int, folder: Path) -> Sham:
+async def sham(
+    what: campaign.Plan, story: Experiment, stack: Stack, seed: int, folder: Path
+) -> Sham:
     """One sham on the standing stack."""
-    opened = Opened(
-        run=what.run,
-        experiment=f"sham {seed}",
-        seed=seed,
-        epoch_ns=monotonic_ns(),
-        wall=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        profile=Profile.QUICK,
-        mode=what.mode,
-        system=what.system.name,
-        tenants=0,
-        shield=stack.shield is not None,
-    )
-    ground = Ground(
-        stack.site,
-        stack.lab,
-        what.system.driver,
-        stack.driver(what.driver),
-        shelter=stack.shelter,
-        companions=(HostWatch(what.run),),
-    )
-    ops: list[Op] = []
-    with Journal(folder) as journal:
-        journal.append(opened, durable=True)
-        await perform(story(), opened, ground, journal, Quiet(), ops)
-    (verifier,) = story().verifiers
-    return Sham(seed, verifier(history(ops, read(folder))))
+    began = monotonic()
+    beside = (HostWatch(what.run), *campaign.companions(what, story, stack))
+    name = f"sham {seed}"
+    seen = await played(story, stack, what.driver, folder, name=name, seed=seed, companions=beside)
+    (verdict,) = judge_all(story.verifiers, seen)
+    return Sham(seed, verdict, monotonic() - began)
 
 
-async def shams(request: campaign.Request, count: int) -> list[Sham]:
-    """All of them, each printed as it is known."""
-    what = campaign.plan(request)
-    what = replace(what, stories=tuple((entry, story()) for entry, _ in what.stories))
-    folder, view = campaign.RUNS / what.run, Quiet()
+async def shams(what: campaign.Plan, count: int, tell: Callable[[str], None] = say) -> list[Sham]:
+    """All of them, on one stack, each told as it is known."""
+    ((_, story),) = what.stories
+    folder, view = campaign.RUNS / what.run, Quiet(tell)
     await campaign.prepare([what.system], view.say)
     folder.mkdir(parents=True)
     found: list[Sham] = []
     async with campaign.stood_up(what, folder, view) as stack:
-        print("".join(f"{cell:>11}" for cell in HEAD), flush=True)
+        tell("".join(f"{cell:>11}" for cell in HEAD))
         for number in range(count):
-            seed = request.seed + number
-            found.append(await sham(what, stack, seed, folder / f"sham-{number}"))
-            print(found[-1].row(number + 1), flush=True)
+            seed = what.request.seed + number
+            found.append(await sham(what, story, stack, seed, folder / f"sham-{number}"))
+            tell(found[-1].row(number + 1))
     return found
+
+
+def planned(seed: int, system: Path = SYSTEM, *, shield: bool = True) -> campaign.Plan:
+    """What a run of `noisy_neighbor` would be, without its attackers. Raises UsageError."""
+    request = campaign.Request(
+        names=("noisy_neighbor",), profile=Profile.QUICK, seed=seed, system=system, shield=shield
+    )
+    what = campaign.plan(request)
+    return replace(what, stories=tuple((entry, unattacked(told)) for entry, told in what.stories))
 
 
 def main() -> None:
@@ -141,23 +131,16 @@ def main() -> None:
     words = argparse.ArgumentParser(description=__doc__)
     words.add_argument("--count", type=int, default=40)
     words.add_argument("--seed", type=int, default=1)
-    words.add_argument("--system", type=Path, default=Path("compose/reference"))
+    words.add_argument("--system", type=Path, default=SYSTEM)
     words.add_argument("--no-shield", action="store_true")
     asked = words.parse_args()
-    request = campaign.Request(
-        names=("noisy_neighbor",),
-        profile=Profile.QUICK,
-        seed=asked.seed,
-        system=asked.system,
-        shield=not asked.no_shield,
-    )
-    found = anyio.run(shams, request, asked.count)
+    what = planned(asked.seed, asked.system, shield=not asked.no_shield)
+    ((_, story),) = what.stories
+    (design,) = (phase.paired for phase in story.phases if phase.paired)
+    found = anyio.run(shams, what, asked.count)
     answers = Counter(each.verdict.status for each in found)
-    unknown = [each.verdict for each in found if each.verdict.status is Status.UNKNOWN]
-    reasons = Counter(
-        next((why for why in UNFIT if why in verdict.reason), "not decided in 32 pairs")
-        for verdict in unknown
-    )
+    unknown = (each for each in found if each.verdict.status is Status.UNKNOWN)
+    reasons = Counter(each.why(design.looks[-1]) for each in unknown)
     told = ", ".join(f"{answers[status]} {status}" for status in Status)
     accused = answers[Status.VIOLATED]
     bound = 1 - 0.05 ** (1 / len(found))

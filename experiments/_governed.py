@@ -6,13 +6,13 @@ holds everybody else to does not stop it.
 
 from __future__ import annotations
 
-from experiments._noise import hammer, slow_queries
-from experiments._tenants import notes
-from lab.actions import Read, Work, Write
+from experiments._noise import hammer, neighbours, slow_queries
+from experiments._tenants import chat
+from lab.actions import Read, Work
 from lab.experiment import Experiment, Phase, Setup
 from lab.system import Ability
 from lab.verifiers import cleanup, confirmed, governor, isolation, measurement, recovery
-from lab.workload import Behaviour, Cohort, Workload
+from lab.workload import Behaviour, Workload
 
 SOLD = {
     "requests": 2000.0,
@@ -39,26 +39,16 @@ def noise(behaviour: Behaviour, per_second: float) -> Workload:
     )
 
 
-def cohorts(tenants: int) -> tuple[Cohort, Cohort]:
-    """The quiet ones, and the one that was sold too much."""
-    return Cohort("quiet", tenants - 1), Cohort("noisy", 1, SOLD)
-
-
-def chat(quiet: Cohort) -> Workload:
-    """The victims' even pace, open loop."""
-    return Workload(quiet.name, notes, QUIET_PER_SECOND / quiet.size, frozenset({Write, Read}))
-
-
 def governed(setup: Setup) -> Experiment:
     """The story for this setup; `tenants` counts the noisy one."""
-    quiet, noisy = cohorts(setup.count(10, least=2))
+    quiet, noisy = neighbours(setup.count(10, least=2), **SOLD)
     calm_seconds = setup.pick(quick=6, standard=8, full=30, stress=30)
     held_seconds = setup.pick(quick=10, standard=60, full=120, stress=300)
     attack = noise(slow_queries, 20.0)
     return Experiment(
         claim="A noisy neighbour is found and stopped, and nobody else is.",
         cohorts=(quiet, noisy),
-        workloads=(chat(quiet),),
+        workloads=(chat(quiet, QUIET_PER_SECOND),),
         phases=(
             Phase("warm-up", 2),
             Phase("baseline", calm_seconds),

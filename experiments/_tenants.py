@@ -12,6 +12,7 @@ from random import Random
 from lab.actions import Abandon, List, Read, Step, Write
 from lab.canary import mint
 from lab.system import Tenant
+from lab.workload import Cohort, Workload
 
 KEYS = tuple(f"note-{n}" for n in range(8))
 
@@ -31,6 +32,11 @@ def notes(tenant: Tenant, rng: Random) -> Iterator[Step]:
     yield next(own)
     while True:
         yield next(own) if rng.random() < 0.5 else Read(rng.choice(KEYS))
+
+
+def chat(cohort: Cohort, per_second: float) -> Workload:
+    """`notes` at an even pace, so many a second by all of the cohort together."""
+    return Workload(cohort.name, notes, per_second / cohort.size, frozenset({Write, Read}))
 
 
 def restless(tenant: Tenant, rng: Random) -> Iterator[Step]:

@@ -6,18 +6,16 @@ each tenant's own process; the figures are those by which later runs are compare
 
 from __future__ import annotations
 
-from experiments._tenants import notes
-from lab.actions import Read, Write
+from experiments._tenants import chat
 from lab.experiment import Experiment, Phase, Setup
 from lab.system import Ability
 from lab.verifiers import cleanup, footprint, isolation, measurement, routing
-from lab.workload import Cohort, Workload
+from lab.workload import Cohort
 
 
 def experiment(setup: Setup) -> Experiment:
     """The story for this setup: rest, then work."""
     everyone = Cohort("tenant", setup.count(10, least=1))
-    work = Workload(everyone.name, notes, 80.0 / everyone.size, frozenset({Write, Read}))
     seconds = setup.pick(quick=8, standard=30, full=120, stress=300)
     return Experiment(
         claim="A tenant's own process is small at rest and bounded at work.",
@@ -26,7 +24,7 @@ def experiment(setup: Setup) -> Experiment:
         phases=(
             Phase("settle", 2),
             Phase("idle", seconds),
-            Phase("loaded", seconds, joined_by=(work,)),
+            Phase("loaded", seconds, joined_by=(chat(everyone, 80.0),)),
         ),
         verifiers=(
             footprint.within(

@@ -8,53 +8,35 @@ With a governor (`--governor`) it is another story: the noisy one was sold too m
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from random import Random
-
 from experiments._governed import governed
-from experiments._tenants import notes
-from lab.actions import Read, Step, Work, Write
+from experiments._noise import flooding, neighbours
+from experiments._tenants import chat
 from lab.experiment import Experiment, Phase, Setup
 from lab.stats.design import PairedBlocks
-from lab.system import Ability, Tenant
+from lab.system import Ability
 from lab.verifiers import cleanup, confirmed, isolation, latency, measurement, proportion, recovery
-from lab.workload import Cohort, Workload
 
 QUIET_PER_SECOND = 200.0
 FLOOD_PER_SECOND = 100.0
-QUERY_MS = 40
 QUOTA_PER_SECOND = 20.0
 LOADS = {float(n): f"load x{n}" for n in (1, 2, 4, 8)}
 """Of the quota, for Krebs' index, in the profiles that have the time."""
-
-
-def flood(tenant: Tenant, rng: Random) -> Iterator[Step]:
-    """Queries that take as much of the database as one message can ask for."""
-    while True:
-        yield Work("query", QUERY_MS)
-
-
-def disruption(noisy: Cohort, times: float) -> Workload:
-    """The same work at so many times the noisy one's quota."""
-    per_second = times * QUOTA_PER_SECOND
-    return Workload(noisy.name, flood, per_second, frozenset({Work}), in_flight_max=32)
 
 
 def experiment(setup: Setup) -> Experiment:
     """The story for this setup; `tenants` counts the noisy one."""
     if setup.governor:
         return governed(setup)
-    quiet, noisy = Cohort("quiet", setup.count(10, least=2) - 1), Cohort("noisy", 1)
+    quiet, noisy = neighbours(setup.count(10, least=2))
     quick = setup.profile == "quick"
     design = PairedBlocks(looks=(20, 40) if quick else (20, 40, 60))
     calm_seconds = setup.pick(quick=5, standard=8, full=30, stress=30)
-    chat = Workload(quiet.name, notes, QUIET_PER_SECOND / quiet.size, frozenset({Write, Read}))
-    noise = Workload(noisy.name, flood, FLOOD_PER_SECOND, frozenset({Work}), in_flight_max=32)
+    noise = flooding(noisy, FLOOD_PER_SECOND)
     loads = LOADS if setup.profile in ("full", "stress") else {}
     return Experiment(
         claim="A flooding tenant costs its neighbours under 10 % of p95 latency.",
         cohorts=(quiet, noisy),
-        workloads=(chat,),
+        workloads=(chat(quiet, QUIET_PER_SECOND),),
         phases=(
             Phase("warm-up", 2),
             Phase("baseline", calm_seconds),
@@ -65,7 +47,10 @@ def experiment(setup: Setup) -> Experiment:
                 joined_by=(noise,),
             ),
             Phase("recovery", calm_seconds),
-            *(Phase(load, 10, joined_by=(disruption(noisy, n),)) for n, load in loads.items()),
+            *(
+                Phase(load, 10, joined_by=(flooding(noisy, times * QUOTA_PER_SECOND),))
+                for times, load in loads.items()
+            ),
         ),
         verifiers=(
             latency.neighbours_keep_their_p95(

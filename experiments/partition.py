@@ -7,14 +7,14 @@ all look healthy until the wire comes back and the service does not.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from experiments._tenants import notes
+from experiments._tenants import chat
 from faults.network import Partition
-from lab.actions import Read, Write
 from lab.experiment import Experiment, Phase, Setup
 from lab.system import Ability
 from lab.verifiers import cleanup, confirmed, isolation, measurement, recovery, routing
-from lab.workload import Cohort, Workload
+from lab.workload import Cohort
 
 SETTLE_SECONDS = 5.0
 """Back in the band this long after the heal (the requirement allows two minutes)."""
@@ -23,13 +23,7 @@ SETTLE_SECONDS = 5.0
 def experiment(setup: Setup) -> Experiment:
     """The story for this setup: for every store link, cut and heal."""
     everyone = Cohort("tenant", setup.count(10, least=1))
-    work = Workload(
-        everyone.name,
-        notes,
-        80.0 / everyone.size,
-        frozenset({Write, Read}),
-        deadline_seconds=2.0,
-    )
+    work = replace(chat(everyone, 80.0), deadline_seconds=2.0)
     links = setup.system.links_of("redis", "postgres")
     return Experiment(
         claim=f"Service is back within {SETTLE_SECONDS:g} s after a partition from a store heals.",

@@ -7,29 +7,26 @@ as leaks and slow interference do, is what the long phase is for.
 
 from __future__ import annotations
 
-from experiments._tenants import notes
-from experiments.noisy_neighbor import flood
-from lab.actions import Read, Work, Write
+from experiments._noise import flooding, neighbours
+from experiments._tenants import chat
 from lab.experiment import Experiment, Phase, Setup
 from lab.stats.design import PairedBlocks
 from lab.system import Ability
 from lab.verifiers import cleanup, isolation, latency, leaks, measurement, recovery, routing
-from lab.workload import Cohort, Workload
 
 QUIET_PER_SECOND, FLOOD_PER_SECOND = 135.0, 50.0
 
 
 def experiment(setup: Setup) -> Experiment:
     """The story for this setup; `tenants` counts the noisy one."""
-    quiet, noisy = Cohort("quiet", setup.count(10, least=2) - 1), Cohort("noisy", 1)
-    chat = Workload(quiet.name, notes, QUIET_PER_SECOND / quiet.size, frozenset({Write, Read}))
-    noise = Workload(noisy.name, flood, FLOOD_PER_SECOND, frozenset({Work}), in_flight_max=32)
+    quiet, noisy = neighbours(setup.count(10, least=2))
+    noise = flooding(noisy, FLOOD_PER_SECOND)
     design = PairedBlocks(looks=(16,) if setup.profile == "quick" else (20, 40, 60))
     calm_seconds = setup.pick(quick=6, standard=15, full=60, stress=60)
     return Experiment(
         claim="A load that stays neither wears the neighbours out nor makes anything grow.",
         cohorts=(quiet, noisy),
-        workloads=(chat,),
+        workloads=(chat(quiet, QUIET_PER_SECOND),),
         phases=(
             Phase("warm-up", setup.pick(quick=4, standard=10, full=30, stress=30)),
             Phase("baseline", calm_seconds),

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from experiments._tenants import notes
+from experiments._tenants import chat
 from faults.tenants import CrashAgent
-from lab.actions import Read, Write
 from lab.experiment import Experiment, Phase, Setup
 from lab.system import Ability
 from lab.verifiers import cleanup, confirmed, isolation, measurement, recovery, routing, untouched
-from lab.workload import Cohort, Workload
+from lab.workload import Cohort
 
 SETTLE_SECONDS = 3.0
 
@@ -22,15 +21,11 @@ SETTLE_SECONDS = 3.0
 def experiment(setup: Setup) -> Experiment:
     """The story for this setup: several crashes of the one target, each followed by calm."""
     target, quiet = Cohort("target", 1), Cohort("quiet", setup.count(8, least=2) - 1)
-    actions = frozenset({Write, Read})
     crashes = range(1, 1 + int(setup.pick(quick=2, standard=5, full=20, stress=50)))
     return Experiment(
         claim="A crashed tenant comes back alone, and leaves nothing behind.",
         cohorts=(target, quiet),
-        workloads=(
-            Workload(target.name, notes, 20.0, actions),
-            Workload(quiet.name, notes, 60.0 / quiet.size, actions),
-        ),
+        workloads=(chat(target, 20.0), chat(quiet, 60.0)),
         phases=(
             Phase("warm-up", 2),
             Phase("baseline", 8),

@@ -177,7 +177,8 @@ def main() -> int:
     with ExitStack() as stack:
         folders = [Path(stack.enter_context(TemporaryDirectory())) for _ in range(3)]
         system = load(given.system)
-        fits = [fit for fit in Fitting if {"disks": system.disks, "clocks": system.clocks}[fit]]
+        there = {Fitting.DISKS: system.disks, Fitting.CLOCKS: system.clocks}
+        fits = [need for need, services in there.items() if services]
         grounds = [stack.enter_context(ground(folder, given.system, fits)) for folder in folders]
         token = stack.enter_context(decoys(grounds[0].run, given.decoys))
         untouched = state(token)
