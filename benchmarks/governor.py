@@ -9,10 +9,11 @@ line after every repetition, so that a run that is cut short is evidence as well
 whether the right tenant was named, how long until it was and until the others' p95 was back under
 1.10 of the calm before (p50 and p95 of each; from the attack's first request), and who else was
 touched, which must be nobody: exit code 1 if it was somebody. That p95 is of a rolling window of
-one second, some 135 operations, so that the moment is told to within 0.3 s, and late rather than
+one second, some 200 operations, so that the moment is told to within 0.3 s, and late rather than
 early; after 4 s it is `inf`. An attack that hurt nobody is told apart: there was nothing to find.
-Behind the shield; the machine has to be quiet, and where it was not (the calm after differs by 1.25
-from the calm before: unsteady) mitigation is not told.
+The backend, with the agents in it, has one core. Behind the shield; the machine has to be quiet,
+and where it was not (the calm after differs by 1.25 from the calm before: unsteady) mitigation is
+not told.
 
 --harmless: everybody is busy within what everybody has, with bursts to the brim, beside as many
 strangers as the host has cores. Nothing at all may be done to anybody: exit code 1 if it was.
@@ -31,9 +32,10 @@ import anyio
 
 from benchmarks.standing import Silent, played
 from benchmarks.strangers import strangers
-from experiments._governed import QUIET_PER_SECOND, SOLD, noise
+from experiments._governed import SOLD, noise
 from experiments._noise import burn, gorge, hammer, neighbours, slow_queries
 from experiments._tenants import chat
+from faults.containers import CpuQuota
 from faults.tenants import CrashAgent, Flood
 from lab import journal
 from lab.campaign import RUNS, prepare, run_id
@@ -52,7 +54,7 @@ SYSTEM = Path("compose/reference")
 CALM_SECONDS, ATTACK_SECONDS, LEARN_SECONDS, MONITOR_HZ = 4.5, 5.0, 6.0, 10.0
 SOCKETS = Timed(Flood("noisy-0", 250.0, "read", 1, 60), 0.1, ATTACK_SECONDS)
 JOINING = {
-    "cpu": noise(burn, 8.0),  # of 0.4 s each: its process is never idle, once it has begun
+    "cpu": noise(burn, 16.0),  # of 0.4 s each: its process is never idle, once it has begun
     "query": noise(slow_queries, 20.0),
     "memory": noise(gorge, 2.0),
     "requests": noise(hammer, 600.0),
@@ -60,6 +62,8 @@ JOINING = {
 KINDS = (*JOINING, "sockets")
 BEFORE = {"memory": (CrashAgent("noisy-0"),)}
 """An agent that was killed under a memory cap has it until it starts anew."""
+CORES = 1.0
+"""What the backend and the agents in its container have: with two, one agent hurts nobody."""
 LAST = "calm at last"
 say = sys.stdout.write
 
@@ -110,7 +114,7 @@ def attacking(kinds: Sequence[str], times: int) -> Experiment:
             phases.append(Phase(f"{kind} {n + 1}", ATTACK_SECONDS, faults, joined))
     phases += [Phase(LAST, CALM_SECONDS), Phase("the end", 0.5)]
     return Experiment(
-        claim="", cohorts=(quiet, noisy), workloads=(chat(quiet, QUIET_PER_SECOND),),
+        claim="", cohorts=(quiet, noisy), workloads=(chat(quiet),),
         phases=tuple(phases), verifiers=(),
     )  # fmt: skip
 
@@ -127,7 +131,7 @@ def harmless(seconds: float) -> Experiment:
         phases.append(Phase(f"busy {n + 1}", 10))
         phases.append(Phase(f"burst {n + 1}", 10, joined_by=bursts))
     return Experiment(
-        claim="", cohorts=(quiet, other), workloads=(chat(quiet, QUIET_PER_SECOND),),
+        claim="", cohorts=(quiet, other), workloads=(chat(quiet),),
         phases=tuple(phases), verifiers=(),
     )  # fmt: skip
 
@@ -146,6 +150,7 @@ async def performed(story: Experiment) -> AsyncGenerator[Teller]:
         system, run=run, folder=folder, cohorts=names, mode="process", shielded=True,
         say=lambda line: None,
     ) as stack:  # fmt: skip
+        await CpuQuota("backend", CORES).inject(stack.lab)
         watching = Watching(stack, driver, per_second=MONITOR_HZ)
         governor = Governor(monitor=watching.monitor, shelter=stack.shelter)
         teller = Teller(folder, ops)

@@ -52,7 +52,6 @@ PER_SECOND = 20
 SYSTEM, SEED, QUIET = Path("compose/reference"), 7, "quiet"
 SUSTAINED_SECONDS = 20
 DESIGN = PairedBlocks()
-QUIET_PER_SECOND = 200.0
 """As many as in `noisy_neighbor`: 80 in a block, so that 20 pairs can tell 10 % from none."""
 
 
@@ -163,7 +162,7 @@ def judged_story() -> Experiment:
     return Experiment(
         claim="The monitor slows nobody down.",
         cohorts=(quiet,),
-        workloads=(chat(quiet, QUIET_PER_SECOND),),
+        workloads=(chat(quiet),),
         phases=(
             Phase("warm-up", 3),
             Phase("baseline", 10),

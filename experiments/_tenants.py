@@ -14,6 +14,10 @@ from lab.canary import mint
 from lab.system import Tenant
 from lab.workload import Cohort, Workload
 
+CHAT_PER_SECOND = 200.0
+"""Enough in a block of a paired phase for its p95; and with it two cores are busy, so that one more
+thing to compute is felt."""
+
 KEYS = tuple(f"note-{n}" for n in range(8))
 
 
@@ -34,7 +38,7 @@ def notes(tenant: Tenant, rng: Random) -> Iterator[Step]:
         yield next(own) if rng.random() < 0.5 else Read(rng.choice(KEYS))
 
 
-def chat(cohort: Cohort, per_second: float) -> Workload:
+def chat(cohort: Cohort, per_second: float = CHAT_PER_SECOND) -> Workload:
     """`notes` at an even pace, so many a second by all of the cohort together."""
     return Workload(cohort.name, notes, per_second / cohort.size, frozenset({Write, Read}))
 

@@ -16,7 +16,6 @@ from lab.stats.design import PairedBlocks
 from lab.system import Ability
 from lab.verifiers import cleanup, confirmed, isolation, latency, measurement, proportion, recovery
 
-QUIET_PER_SECOND = 200.0
 FLOOD_PER_SECOND = 100.0
 QUOTA_PER_SECOND = 20.0
 LOADS = {float(n): f"load x{n}" for n in (1, 2, 4, 8)}
@@ -36,7 +35,7 @@ def experiment(setup: Setup) -> Experiment:
     return Experiment(
         claim="A flooding tenant costs its neighbours under 10 % of p95 latency.",
         cohorts=(quiet, noisy),
-        workloads=(chat(quiet, QUIET_PER_SECOND),),
+        workloads=(chat(quiet),),
         phases=(
             Phase("warm-up", 2),
             Phase("baseline", calm_seconds),

@@ -7,7 +7,6 @@ and the engine's forwarders to its ports. Sources: Linux's cgroup-v1/cpuacct, cg
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -22,7 +21,7 @@ from lab.engine.api import engine
 from lab.engine.shield import CGROUPS, forwarders
 from lab.history import Op
 from lab.journal import Sampled
-from lab.procfs import cgroup_folders, cpu_clock
+from lab.procfs import TICKS_PER_SECOND, cgroup_folders, cpu_clock
 
 PROBE = "host"
 PERIOD_SECONDS = 0.2
@@ -34,7 +33,6 @@ ROOT_CPU = Path("/sys/fs/cgroup/cpuacct/cpuacct.usage")
 SHIELDS = ("cpuacct/crosstalk-*/cpuacct.usage", "crosstalk[-_]*/cpu.stat")
 """Where the shields of all runs count their CPU time, in v1 and v2."""
 
-TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 Counter = Callable[[], float]
 """CPU seconds so far. Raises OSError once what it counts is gone."""

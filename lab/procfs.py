@@ -5,10 +5,13 @@ At the bottom: it imports nothing of the lab. Formats: proc(5), cgroups(7).
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 PROC = Path("/proc")
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 def started_ticks(pid: int) -> int:
@@ -25,6 +28,12 @@ def started_ticks(pid: int) -> int:
     if fields[0] in "ZX":
         raise ProcessLookupError(f"process {pid} has ended")
     return int(fields[19])
+
+
+def began_ns(ticks: int) -> int:
+    """When that was, on the monotonic clock, which does not count the time a host sleeps."""
+    age_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - ticks * (10**9 // TICKS_PER_SECOND)
+    return time.monotonic_ns() - age_ns
 
 
 def cpu_clock(pid: int) -> int:

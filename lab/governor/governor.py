@@ -23,10 +23,11 @@ from lab.governor.meter import Meter
 from lab.history import Op
 from lab.journal import GOVERNOR, Sampled
 from lab.monitor import ResourceMonitor
+from lab.procfs import began_ns
 from lab.resources import Kind, Sample, Source
 
 STALLED = "cpu_stalled_seconds"
-LOOK_SECONDS, METER_SECONDS, METER_MAX_SECONDS = 0.05, 0.12, 1.0
+LOOK_SECONDS, POLL_SECONDS, METER_SECONDS, METER_MAX_SECONDS = 0.05, 0.2, 0.12, 1.0
 
 
 def _stays(_: int) -> None:
@@ -49,11 +50,12 @@ class Governor:
     ) -> None:
         self._unguarded, self._monitor, self._shelter = unguarded, monitor, shelter
         if monitor is not None:
-            monitor.level_seconds = LOOK_SECONDS
+            monitor.level_seconds, monitor.poll_seconds = LOOK_SECONDS, POLL_SECONDS
         self._detector, self._meter = NoisyNeighborDetector(), Meter()
         self._epoch_ns = 0
         self._phase: tuple[int, str] = (0, "")
         self._cases: dict[str, Case] = {}
+        self._met: set[Source] = set()
 
     @asynccontextmanager
     async def beside(self, scene: Scene) -> AsyncGenerator[None]:
@@ -84,6 +86,10 @@ class Governor:
         for source, sample in samples.items():
             at_seconds = (sample.at_ns - self._epoch_ns) / 1e9
             if source.kind in (Kind.AGENT, Kind.SESSIONS):
+                if source.kind is Kind.AGENT and source not in self._met:
+                    self._met.add(source)
+                    began_seconds = (began_ns(source.started) - self._epoch_ns) / 1e9
+                    self._meter.read(began_seconds, source.name, {"cpu_seconds": 0.0})
                 self._meter.read(at_seconds, source.name, sample.values)
             elif source.kind is Kind.CONTAINER and STALLED in sample.values:
                 self._detector.stall.see(source.name, at_seconds, sample.values[STALLED])

@@ -98,21 +98,6 @@ class Cap:
 
 
 @dataclass(frozen=True, slots=True)
-class LogOut:
-    """End the tenant's sessions everywhere; it may log in again, within its caps."""
-
-    tenant: str
-    lasts: ClassVar[bool] = False
-
-    def __str__(self) -> str:
-        return f"log {self.tenant} out"
-
-    async def take(self, reach: Reach) -> None:
-        """By the system's own way to end them."""
-        await reach.lab.clients.revoke(self.tenant)
-
-
-@dataclass(frozen=True, slots=True)
 class Demote:
     """The tenant's own process gets the CPU time that nobody else wants, and no other."""
 
@@ -202,7 +187,7 @@ def ladder(culprit: Blame, usual: Use) -> tuple[Rung, ...]:
     who, fair = culprit.tenant, fair_share(culprit.resource, culprit.tenant, usual)
     few = max(5.0, fair_share(Resource.REQUESTS, who, usual))
     fewer = Cap(who, "requests", few)
-    talk: tuple[Rung, ...] = ((Cap(who, "in_flight", 1),), (LogOut(who),))
+    one_by_one: Rung = (Cap(who, "in_flight", 1),)
     end: tuple[Rung, ...] = ((Freeze(who),), (KillAgent(who),))
     last: tuple[Rung, ...] = ((Demote(who),), *end)
     match culprit.resource:
@@ -215,9 +200,9 @@ def ladder(culprit: Blame, usual: Use) -> tuple[Rung, ...]:
         case Resource.MEMORY:
             return ((Cap(who, "memory", max(128.0, 2 * fair)),), (KillAgent(who),))
         case Resource.SOCKETS:
-            return ((Cap(who, "sockets", max(1.0, fair)), fewer), *talk, *last)
+            return ((Cap(who, "sockets", max(1.0, fair)), fewer), one_by_one, *last)
         case Resource.REQUESTS:
-            return ((fewer,), *talk, *last)
+            return ((fewer,), one_by_one, *last)
 
 
 def fair_share(resource: Resource, culprit: str, usual: Use) -> float:

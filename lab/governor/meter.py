@@ -61,11 +61,17 @@ class Track:
 
     @property
     def growth(self) -> float:
-        """Per second; a counter that began anew has grown by what it says now."""
-        values = [value for _, value in self.readings]
-        steps = (now - was if now >= was else now for was, now in pairwise(values))
-        length = self.readings[-1][0] - self.readings[0][0]
-        return sum(steps) / max(length, WINDOW_SECONDS)
+        """Per second of the window; a counter that began anew has grown by what it says now.
+
+        Of a step that began before the window, only the window's share counts: after a long silence
+        the next reading would else be spread over all of it, or make up for all of it.
+        """
+        since = self.readings[-1][0] - WINDOW_SECONDS
+        grown = 0.0
+        for (began, was), (ended, now) in pairwise(self.readings):
+            share = (ended - max(began, since)) / (ended - began)
+            grown += share * (now - was if now >= was else now)
+        return grown / WINDOW_SECONDS
 
     @property
     def level(self) -> float:

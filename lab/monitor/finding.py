@@ -14,7 +14,7 @@ from pathlib import Path
 from lab.errors import LabError
 from lab.hands.real.containers import RunContainers, tenant_of
 from lab.monitor.monitor import ResourceMonitor
-from lab.procfs import cgroup_folders, started_ticks
+from lab.procfs import TICKS_PER_SECOND, cgroup_folders, started_ticks
 from lab.resources import Kind, Source
 
 SETTLED_TICKS = 200
@@ -155,5 +155,5 @@ def _oldest(found: Iterable[Source]) -> Iterable[Source]:
 
 
 def _uptime_ticks() -> float:
-    """Since boot, as processes' start times are counted (100 a second on every Linux)."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) * 100
+    """Since boot, as processes' start times are counted."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) * TICKS_PER_SECOND

@@ -85,7 +85,7 @@ class ResourceMonitor(AbstractContextManager["ResourceMonitor"]):
         self._readers: dict[Source, Reader] = {}
         self._known: dict[Source, _Known] = {}
         self._untold: list[Sample] = []
-        self._levels_due = self._slow_due = 0.0
+        self._levels_due = self._slow_due = self._poll_due = 0.0
         self._listeners: list[OnSample] = []
         self._feeds: list[Feed] = []
         self._lock = threading.RLock()
@@ -96,6 +96,8 @@ class ResourceMonitor(AbstractContextManager["ResourceMonitor"]):
         """What the monitor's thread has cost so far."""
         self.level_seconds = LEVEL_SECONDS
         """How often levels are read, and what was read is told: who acts on it wants it sooner."""
+        self.poll_seconds = SLOW_SECONDS
+        """How often feeds are asked; as long as a new process may go unnoticed."""
         self.paused = False
         """Whether it reads nothing for now, as in the off-blocks of a judgement of itself."""
 
@@ -108,7 +110,7 @@ class ResourceMonitor(AbstractContextManager["ResourceMonitor"]):
         self._add(ProcessReader(source))
 
     def attach(self, feed: Feed) -> None:
-        """Ask `feed` once a second from now on; it is closed with the monitor."""
+        """Ask `feed` every `poll_seconds` from now on; it is closed with the monitor."""
         with self._lock:
             self._feeds.append(feed)
 
@@ -163,10 +165,8 @@ class ResourceMonitor(AbstractContextManager["ResourceMonitor"]):
         What is read between two readings of levels is told with the later one: the less a tick
         touches, the less it costs, for other people's work has emptied the CPU's caches meanwhile.
         """
-        with self._lock:
-            feeds = list(self._feeds) if pace is SLOW else []
-        for feed in feeds:
-            feed.poll(self)
+        if pace is SLOW:
+            self._poll()
         with self._lock:
             readers = list(self._readers.values())
         for reader in readers:
@@ -208,6 +208,13 @@ class ResourceMonitor(AbstractContextManager["ResourceMonitor"]):
         for sample in untold:
             self.take(sample)
 
+    def _poll(self) -> None:
+        """Let the feeds look for what is new."""
+        with self._lock:
+            feeds = list(self._feeds)
+        for feed in feeds:
+            feed.poll(self)
+
     def _add(self, reader: Reader) -> None:
         with self._lock:
             known = self._readers.setdefault(reader.source, reader)
@@ -236,7 +243,13 @@ class ResourceMonitor(AbstractContextManager["ResourceMonitor"]):
         try:
             while not self._inside.acquire(timeout=max(0.0, due - time.monotonic())):
                 if not self.paused:
-                    self.tick(self._pace(time.monotonic()))
+                    now = time.monotonic()
+                    pace = self._pace(now)
+                    if now >= self._poll_due:
+                        self._poll_due = now + self.poll_seconds - self._period / 2
+                        if pace is not SLOW:
+                            self._poll()
+                    self.tick(pace)
                 self.cpu_seconds = time.thread_time()
                 due = max(due + self._period, time.monotonic())
             self._tell()

@@ -9,9 +9,17 @@ import time
 
 import pytest
 
-from lab.procfs import cgroup_folders, cpu_clock, started_ticks
+from lab.procfs import TICKS_PER_SECOND, began_ns, cgroup_folders, cpu_clock, started_ticks
 
 WAITS = [sys.executable, "-S", "-c", "input()"]
+
+
+def test_when_a_process_began_is_told_on_the_monotonic_clock() -> None:
+    before_ns, tick_ns = time.monotonic_ns(), 10**9 // TICKS_PER_SECOND
+    with subprocess.Popen(WAITS, stdin=subprocess.PIPE) as child:
+        began = began_ns(started_ticks(child.pid))
+        child.communicate(b"\n")
+    assert before_ns - 2 * tick_ns <= began <= time.monotonic_ns() + tick_ns
 
 
 def test_a_process_begins_once() -> None:

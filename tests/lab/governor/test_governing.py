@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from time import monotonic_ns
+from time import CLOCK_BOOTTIME, clock_gettime, monotonic_ns
 
 import anyio
 import pytest
@@ -22,6 +22,8 @@ from lab.governor.measures import Cap, Demote, Freeze, KillAgent, Reach
 from lab.hands import AgentProcess
 from lab.history import Op, Outcome, history
 from lab.journal import GOVERNOR, Acted, Event, Journal, Sampled, read
+from lab.monitor import Kind, ResourceMonitor, Sample, Source
+from lab.procfs import TICKS_PER_SECOND
 from lab.system import Site
 from lab.verifiers._attacks import named, touched
 from tests.fakes.quotas import EVERYBODYS, FakeQuotas
@@ -160,6 +162,26 @@ def test_busy_tenants_whom_nobody_suffers_from_are_left_alone(world: World) -> N
 
     run(story)
     assert not world.acts
+
+
+@pytest.mark.parametrize("age_seconds", [0.3, 60.0])
+def test_a_process_that_is_found_late_is_counted_from_its_own_beginning(
+    world: World, age_seconds: float
+) -> None:
+    monitor = ResourceMonitor()
+
+    async def story() -> None:
+        governor = Governor(monitor=monitor)
+        async with world.governed(governor):
+            await world.goes_on(governor, 1.2)
+            began = int((clock_gettime(CLOCK_BOOTTIME) - age_seconds) * TICKS_PER_SECOND)
+            agent = Source(Kind.AGENT, "noisy-0", "", 1, began)
+            monitor.take(Sample(agent, monotonic_ns(), {"cpu_seconds": 0.6}))
+            await world.goes_on(governor, 0.8, latency_ms=80)
+
+    run(story)
+    named = [e for e in world.events if isinstance(e, Sampled) and "culprit" in e.items]
+    assert bool(named) == (age_seconds < 1)
 
 
 def blames_the_slowest(usual: Use, now: Use) -> tuple[Blame, ...]:

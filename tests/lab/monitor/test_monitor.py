@@ -153,6 +153,27 @@ def test_every_pace_comes_by_itself() -> None:
     assert paces == {1, 2, 5}
 
 
+def test_feeds_are_asked_as_often_as_is_wanted() -> None:
+    asked, slow, often = list[int](), list[Sample](), threading.Event()
+
+    class Asked:
+        def poll(self, monitor: ResourceMonitor) -> None:
+            asked.append(1)
+            if len(asked) == 10:
+                often.set()
+
+        def close(self) -> None:
+            pass
+
+    with process(HOLD, "1") as source, ResourceMonitor(per_second=20) as monitor:
+        monitor.poll_seconds = 0.05
+        monitor.subscribe(lambda sample: slow.append(sample) if len(sample.values) == 5 else None)
+        monitor.watch_process(source)
+        monitor.attach(Asked())
+        assert often.wait(20)
+    assert len(slow) < len(asked)
+
+
 def test_a_pid_that_is_another_process_now_is_refused() -> None:
     mine = started_ticks(os.getpid())
     with pytest.raises(ProcessLookupError, match="another one"):
