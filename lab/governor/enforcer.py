@@ -39,7 +39,12 @@ class QuotaEnforcer:
         return tuple(self._taken)
 
     async def enforce(self, measure: Measure, reason: str) -> bool:
-        """Take a measure; whether it could be taken. Either way it is written down."""
+        """Take a measure; whether it could be taken. Either way it is written down.
+
+        One that is in place is left as it is: another resource's ladder may have it, too.
+        """
+        if any(measure == each for each, _ in self._taken.get(measure.tenant, ())):
+            return True
         try:
             undo = await measure.take(self._reach)
         except PROBLEMS as problem:

@@ -247,6 +247,18 @@ def test_an_enforcer_undoes_the_last_first_and_leaves_what_others_have_changed(
     assert all(e.reason for e in told)
 
 
+def test_a_measure_that_is_in_place_is_not_taken_again(tmp_path: Path) -> None:
+    async def story() -> None:
+        with enforcing(tmp_path, FakeQuotas(), FakeContainers()) as held:
+            for _ in range(2):
+                assert await held.enforce(Cap("noisy-0", "cpu", 5.0), "why")
+            await held.lift_all("over")
+
+    anyio.run(story)
+    told = [e.action for e in read(tmp_path) if isinstance(e, Acted)]
+    assert told == ["cap cpu of noisy-0 at 5", "lifted: cap cpu of noisy-0 at 5"]
+
+
 def test_what_cannot_be_done_is_told_and_is_no_failure(tmp_path: Path) -> None:
     async def story() -> None:
         with enforcing(tmp_path, FakeQuotas(), FakeContainers()) as held:
