@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from xml.etree import ElementTree
@@ -16,6 +16,7 @@ import msgspec
 import pytest
 
 from lab.engine.belongings import residue
+from lab.healing.healer import LONGEST_REQUEST_SECONDS
 from lab.host import PROBE
 from lab.journal import GOVERNOR, Acted, Healed, Injected, Sampled, read
 from lab.report.files import Result
@@ -25,6 +26,8 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(420)]
 ROOT = Path(__file__).parents[2]
 GONE_SECONDS = 5.0
 """What a killed run may take to disappear."""
+HEALER, WATCH_SECONDS = "lab.healing.healer", GONE_SECONDS + LONGEST_REQUEST_SECONDS
+"""Its healer looks on for so long at the most: the engine may still be at work for the dead lab."""
 
 
 def lab(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -183,10 +186,14 @@ def test_a_killed_lab_leaves_nothing_behind(moment: float | str) -> None:
         else:
             time.sleep(moment)  # the moment of the kill is the test's parameter, not a wait
         process.send_signal(signal.SIGKILL)
-    until = time.monotonic() + GONE_SECONDS
-    while (left := (*residue(run), *_processes(run, process.pid))) and time.monotonic() < until:
-        time.sleep(0.1)
-    assert not left
+
+    def left() -> list[str]:
+        """All but the healer, which watches the engine for a while after it has healed."""
+        there = _processes(run, process.pid)
+        return [*residue(run), *(line for line in there if HEALER not in line)]
+
+    assert not _still(left, GONE_SECONDS)
+    assert not _still(lambda: _processes(run, process.pid), WATCH_SECONDS)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -203,6 +210,14 @@ def test_an_interrupted_lab_heals_its_fault_and_says_so(number: signal.Signals, 
     assert not healed.error
     assert not residue(run)
     assert not _processes(run, process.pid)
+
+
+def _still(there: Callable[[], list[str]], seconds: float) -> list[str]:
+    """What is still there after so long, or nothing as soon as nothing is."""
+    until = time.monotonic() + seconds
+    while (found := there()) and time.monotonic() < until:
+        time.sleep(0.1)
+    return found
 
 
 def _processes(run: str, parent: int) -> list[str]:
