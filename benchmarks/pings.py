@@ -15,6 +15,9 @@ from pathlib import Path
 PING, PONG = b"*1\r\n$4\r\nPING\r\n", b"+PONG\r\n"
 BURST, PAUSE_SECONDS = 10, 0.005
 """What the load sends at a time, and how long it waits then: 2,000 requests a second."""
+PACE_SECONDS = 0.02
+"""How often a connection asks. As fast as it can it would ask more often where nothing delays it,
+and what it waits for then is itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +34,15 @@ class Trip:
 
 
 def trips(at: tuple[str, int], connections: int, count: int, seconds: float = 60.0) -> list[Trip]:
-    """`count` round trips on each connection, one after the other, or as many as fit in."""
+    """`count` round trips on each connection, paced, or as many as fit in."""
     found: list[Trip] = []
 
-    async def one(until: float) -> None:
+    async def one(number: int, until: float) -> None:
         reader, writer = await asyncio.open_connection(*at)
+        due = time.monotonic() + PACE_SECONDS * number / connections
         for _ in range(count):
+            await asyncio.sleep(due - time.monotonic())
+            due = max(due + PACE_SECONDS, time.monotonic())
             sent_ns = time.monotonic_ns()
             writer.write(PING)
             await reader.readexactly(len(PONG))
@@ -48,7 +54,7 @@ def trips(at: tuple[str, int], connections: int, count: int, seconds: float = 60
 
     async def everyone() -> None:
         until = time.monotonic() + seconds
-        await asyncio.gather(*(one(until) for _ in range(connections)))
+        await asyncio.gather(*(one(number, until) for number in range(connections)))
 
     asyncio.run(everyone())
     return found

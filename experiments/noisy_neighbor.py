@@ -28,7 +28,7 @@ def experiment(setup: Setup) -> Experiment:
         return governed(setup)
     quiet, noisy = neighbours(setup.count(10, least=2))
     quick = setup.profile == "quick"
-    design = PairedBlocks(looks=(20, 40) if quick else (20, 40, 60))
+    design = PairedBlocks()
     calm_seconds = setup.pick(quick=5, standard=8, full=30, stress=30)
     noise = flooding(noisy, FLOOD_PER_SECOND)
     loads = LOADS if setup.profile in ("full", "stress") else {}
