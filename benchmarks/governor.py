@@ -41,6 +41,7 @@ from lab import journal
 from lab.campaign import RUNS, prepare, run_id
 from lab.experiment import Experiment, Phase, Timed
 from lab.governor import Governor
+from lab.healing.lease import Lease
 from lab.history import History, Op, history
 from lab.journal import GOVERNOR, Acted, Sampled
 from lab.load import events
@@ -146,10 +147,11 @@ async def performed(story: Experiment) -> AsyncGenerator[Teller]:
     folder = RUNS / run
     folder.mkdir(parents=True)
     names, ops = [c.name for c in story.cohorts], list[Op]()
-    async with standing(
+    up = standing(
         system, run=run, folder=folder, cohorts=names, mode="process", shielded=True,
         say=lambda line: None,
-    ) as stack:  # fmt: skip
+    )  # fmt: skip
+    async with Lease(run, folder), up as stack:
         await CpuQuota("backend", CORES).inject(stack.lab)
         watching = Watching(stack, driver, per_second=MONITOR_HZ)
         governor = Governor(monitor=watching.monitor, shelter=stack.shelter)

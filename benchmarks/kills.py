@@ -34,6 +34,7 @@ from websockets.exceptions import WebSocketException
 from lab.actions import Action, Read, Spend, Write
 from lab.campaign import prepare, run_id
 from lab.hands import AgentProcess
+from lab.healing.lease import Lease
 from lab.history import Outcome
 from lab.load.client import Client, Flight
 from lab.load.outcome import NOT_CONNECTED
@@ -300,9 +301,9 @@ async def everything(kills: int, victims: Sequence[str]) -> bool:
     _say(f"{'victim':10}{'kills':>6}{'back median':>13}{'max':>8}   outcomes; doubts; broken")
     kept = True
     with TemporaryDirectory() as name:
-        async with standing(
-            system, run=run_id(), folder=Path(name), cohorts=("quiet",), say=_say
-        ) as stack:
+        run, folder = run_id(), Path(name)
+        up = standing(system, run=run, folder=folder, cohorts=("quiet",), say=_say)
+        async with Lease(run, folder), up as stack:
             driver = cast(Resolving, load_driver(system.driver)(stack.site))
             try:
                 for n, victim in enumerate(victims):

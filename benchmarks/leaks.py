@@ -25,6 +25,7 @@ from benchmarks.standing import played, say
 from experiments.resource_leak import story
 from lab.campaign import prepare, run_id
 from lab.experiment import Experiment
+from lab.healing.lease import Lease
 from lab.history import History
 from lab.journal import Acted
 from lab.monitor.beside import Watching
@@ -143,12 +144,13 @@ async def everything(names: Sequence[str], healthy: int) -> bool:
     meant = [name for name, defect in system.defects.items() if defect.verifier == "leaks"]
     runs = [*(names or meant), *[HEALTHY] * healthy]
     rows: list[Row] = []
+    run = run_id()
     with TemporaryDirectory() as place:
-        async with standing(
-            system, run=run_id(), folder=Path(place), cohorts=COHORTS, shielded=True, say=say
-        ) as stack:
+        folder = Path(place)
+        up = standing(system, run=run, folder=folder, cohorts=COHORTS, shielded=True, say=say)
+        async with Lease(run, folder), up as stack:
             for number, name in enumerate(runs):
-                rows.append(await one(system, stack, name, number, Path(place) / str(number)))
+                rows.append(await one(system, stack, name, number, folder / str(number)))
                 show(rows[-1])
     leaking = [row for row in rows if row.name != HEALTHY]
     sound = [row for row in rows if row.name == HEALTHY]

@@ -33,6 +33,7 @@ from experiments._tenants import chat
 from lab.campaign import prepare, run_id
 from lab.companion import Scene
 from lab.experiment import Experiment, Phase
+from lab.healing.lease import Lease
 from lab.history import Op
 from lab.host import HostWatch
 from lab.journal import Entered, Event, Journal, Sampled
@@ -182,14 +183,15 @@ async def judged() -> None:
     """Perform the story on a stack of its own, and say what the judge says."""
     system = load(SYSTEM)
     await prepare([system], say)
-    with TemporaryDirectory() as place:
-        async with standing(
-            system, run=run_id(), folder=Path(place), cohorts=(QUIET,), shielded=True, say=say
-        ) as stack:
+    run = run_id()
+    with TemporaryDirectory() as name:
+        place = Path(name)
+        up = standing(system, run=run, folder=place, cohorts=(QUIET,), shielded=True, say=say)
+        async with Lease(run, place), up as stack:
             factory = load_driver(system.driver)
             aggressor = Aggressor(Watching(stack, factory, per_second=PER_SECOND))
             seen = await played(
-                judged_story(), stack, factory, Path(place) / "run", name="monitor", seed=SEED,
+                judged_story(), stack, factory, place / "run", name="monitor", seed=SEED,
                 view=Phases(), companions=(HostWatch(stack.start.run), aggressor),
                 writing=Announced,
             )  # fmt: skip

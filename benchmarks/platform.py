@@ -27,6 +27,7 @@ import msgspec
 from lab.actions import Action, Read, Write
 from lab.campaign import prepare, run_id
 from lab.engine.api import engine
+from lab.healing.lease import Lease
 from lab.stack.file import SystemFile, load, load_driver
 from lab.stack.plan import TOXIPROXY
 from lab.stack.standing import Stack, standing
@@ -122,9 +123,11 @@ async def up(folder: Path, mode: str = "") -> AsyncGenerator[Up]:
     """The system, for the body."""
     system, run = without_delay(load(folder)), run_id()
     with tempfile.TemporaryDirectory() as name:
-        async with standing(
-            system, run=run, folder=Path(name), cohorts=("all",), mode=mode, say=lambda _: None
-        ) as stack:
+        place = Path(name)
+        stood = standing(
+            system, run=run, folder=place, cohorts=("all",), mode=mode, say=lambda _: None
+        )
+        async with Lease(run, place), stood as stack:
             driver = stack.driver(load_driver(system.driver))(stack.site)
             try:
                 yield Up(run, stack, driver, FRONT[folder.name])

@@ -28,6 +28,7 @@ from redis.exceptions import RedisError
 from faults.disk import PowerCut
 from lab.campaign import prepare, run_id
 from lab.fault import applied
+from lab.healing.lease import Lease
 from lab.images.ensure import ImageNeed
 from lab.journal import Journal
 from lab.seeds import stream
@@ -145,14 +146,9 @@ async def stores(folder: Path, *also: Fitting) -> AsyncGenerator[Stack]:
     """Both stores on disks of their own, and fitted with what is asked for besides."""
     system = load(SYSTEM)
     await prepare([system], _unsaid, (ImageNeed(KEEPER_IMAGE),))
-    async with standing(
-        system,
-        run=run_id(),
-        folder=folder,
-        cohorts=(),
-        fittings={Fitting.DISKS, *also},
-        say=_unsaid,
-    ) as stack:
+    run, fittings = run_id(), {Fitting.DISKS, *also}
+    up = standing(system, run=run, folder=folder, cohorts=(), fittings=fittings, say=_unsaid)
+    async with Lease(run, folder), up as stack:
         yield stack
 
 

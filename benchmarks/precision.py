@@ -31,6 +31,7 @@ from faults.network import Latency
 from lab.fault import Fault
 from lab.hands import Lab
 from lab.hands.real.links import ToxiproxyLinks
+from lab.healing.lease import Lease
 from lab.stack.file import CONTROL_PORT, load
 from lab.stack.standing import Stack, standing
 from lab.system import Endpoint
@@ -110,7 +111,8 @@ def benched() -> Generator[Bench]:
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder, start_blocking_portal() as portal:
         up = standing(load(SYSTEM), run=run, folder=Path(folder), cohorts=(), say=lambda _: None)
-        with portal.wrap_async_context_manager(up) as stack:
+        lease = portal.wrap_async_context_manager(Lease(run, Path(folder)))
+        with lease, portal.wrap_async_context_manager(up) as stack:
             at = stack.site.observers["redis"]
             port = stack.start.ports[CONTROL_PORT]
             links = ToxiproxyLinks(Endpoint("127.0.0.1", port), (LINK,))

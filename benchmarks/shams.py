@@ -4,8 +4,8 @@ python -m benchmarks.shams [--count 40] [--seed 1] [--system FOLDER] [--no-shiel
 
 Each sham is `noisy_neighbor` in quick profile up to the end of its paired phase, without the noisy
 one: a seed of its own, fresh tenants, the same load and design, and coins that switch nothing. A
-sound judge says HELD or UNKNOWN; every VIOLATED is a false alarm. A sham takes 26 s when the first
-look decides and 22 s more for each further one, so 40 take 18 to 45 minutes; the table is printed
+sound judge says HELD or UNKNOWN; every VIOLATED is a false alarm. A sham takes 31 s when the first
+look decides and 26 s more for each further one, so 40 take 20 to 55 minutes; the table is printed
 as it grows. Exits 1 if anybody was accused.
 """
 

@@ -44,7 +44,9 @@ class PairedBlocks:
     0.72 of +30 % effects where 2 s blocks found 0.23); washout_seconds: dropped at each start.
     margin: the slowdown that is still fine (R4, R5: others degrade < 10 %); alpha: one-sided false
     alarm rate of the whole phase, the pooled cohort and its single tenants together, split over
-    the looks (Bonferroni; see `alpha_at`), tenants_share: how much of it is the tenants'.
+    the looks (Bonferroni; see `alpha_at`), tenants_share: how much of it is the tenants'. The rate
+    of HELD where it should not be is alpha as well, all of it the cohort's: a single tenant can
+    only be accused.
     quantile: of latency, per block; requests_min: fewer in a block make its pair void, for a p95
     needs 40 values to be more than the maximum; warm_up_pairs: run but never judged.
     """
@@ -77,13 +79,14 @@ class PairedBlocks:
 
     def alpha_at(self, pairs: int) -> float:
         """What a look at the pooled cohort may spend: the later the look, the more."""
-        return (1 - self.tenants_share) * self._alpha_at(pairs)
+        return (1 - self.tenants_share) * self.held_alpha_at(pairs)
 
     def tenants_alpha_at(self, pairs: int) -> float:
         """What the same look may spend on all single tenants together."""
-        return self.tenants_share * self._alpha_at(pairs)
+        return self.tenants_share * self.held_alpha_at(pairs)
 
-    def _alpha_at(self, pairs: int) -> float:
+    def held_alpha_at(self, pairs: int) -> float:
+        """What the same look may spend on a HELD that should not be."""
         return self.alpha * max(1, pairs) / sum(self.looks)
 
     def look_seconds(self) -> tuple[float, ...]:

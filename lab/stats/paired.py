@@ -105,6 +105,7 @@ def compare(
         change[keep],
         pairs=pairs,
         alpha=design.alpha_at(pairs),
+        held_alpha=design.held_alpha_at(pairs),
         requests=sizes.astype(np.float64),
         crowded=int(crowded.sum()),
         stalled=int(stalled.sum()),
@@ -207,11 +208,15 @@ def ratio_of(
     pairs: int,
     alpha: float,
     requests: Floats,
+    held_alpha: float = 0.0,
     crowded: int = 0,
     stalled: int = 0,
     stalled_on: int = 0,
 ) -> Ratio:
-    """The ratio that the `ln_ratios` of the kept ones of `pairs` support at level `alpha`."""
+    """The ratio that the `ln_ratios` of the kept ones of `pairs` support at level `alpha`.
+
+    held_alpha: the upper limit's level, where it is another.
+    """
     normal = NormalDist()
     estimate, lower, upper = limits(ln_ratios, alpha)
     z_alpha, z_power = normal.inv_cdf(1 - alpha), normal.inv_cdf(POWER)
@@ -219,7 +224,7 @@ def ratio_of(
     effect = (upper - lower) / 2 * (z_alpha + z_power) / z_alpha
     needed = pairs * (effect / log(1 + design.margin)) ** 2 if effect < inf else inf
     finite = ln_ratios[np.isfinite(ln_ratios)]
-    _, _, feared = limits(np.append(ln_ratios, np.full(stalled_on, inf)), alpha)
+    _, _, feared = limits(np.append(ln_ratios, np.full(stalled_on, inf)), held_alpha or alpha)
     return Ratio(
         estimate=exp_of(estimate),
         lower=exp_of(lower),
