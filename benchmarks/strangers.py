@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 
+BURN = """
+import os, sys
+while os.getppid() == int(sys.argv[1]):
+    for _ in range(1_000_000):
+        pass
+"""
+"""Ends with its parent, also after SIGKILL."""
+
 
 @contextmanager
 def strangers(count: int) -> Generator[None]:
     """So many of them, ended with the block."""
-    burning = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    words = [sys.executable, "-c", BURN, str(os.getpid())]
+    burning = [subprocess.Popen(words) for _ in range(count)]
     try:
         yield
     finally:

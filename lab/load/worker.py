@@ -241,7 +241,7 @@ def main(parent: int) -> int:
     stdin, stdout = os.dup(0), os.dup(1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)  # a driver that prints must not end up between the frames
-    return anyio.run(serve, stdin, stdout)
+    return anyio.run(serve, stdin, stdout, backend_options={"use_uvloop": True})
 
 
 if __name__ == "__main__":

@@ -12,8 +12,9 @@ from weakref import WeakKeyDictionary, ref
 
 from lab.transport.answer import Answer
 
-GRAIN_SECONDS = 0.02
-"""A time-out is never early, and late by at most this."""
+GRAIN_SECONDS, EARLY_SECONDS = 0.02, 0.002
+"""A time-out is never early, though uvloop's timers are, by up to the latter, with its clock; and
+late by at most both."""
 
 
 class Deadlines:
@@ -25,7 +26,7 @@ class Deadlines:
 
     def add(self, answer: Answer[Any], seconds: float) -> None:
         """Let `answer` raise TimeoutError in so many seconds, unless it is there."""
-        moment = int((self._now() + seconds) / GRAIN_SECONDS) + 1
+        moment = int((self._now() + seconds + EARLY_SECONDS) / GRAIN_SECONDS) + 1
         due = self._due.get(moment)
         if due is None:
             due = self._due[moment] = []

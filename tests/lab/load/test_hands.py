@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from lab.load.hands import Hands
+
+pytestmark = pytest.mark.usefixtures("each_loop")
 
 Job = tuple[str, asyncio.Future[None]]
 

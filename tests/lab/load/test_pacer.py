@@ -11,6 +11,8 @@ import pytest
 
 from lab.load.pacer import LoopPacer, Pacer, TimerPacer, until
 
+pytestmark = pytest.mark.usefixtures("each_loop")
+
 PACERS = [
     LoopPacer,
     pytest.param(TimerPacer, marks=pytest.mark.skipif("sys.platform != 'linux'")),

@@ -10,6 +10,8 @@ import pytest
 
 from lab.transport.answer import Answer
 
+pytestmark = pytest.mark.usefixtures("each_loop")
+
 MARK: ContextVar[str] = ContextVar("MARK", default="none")
 
 

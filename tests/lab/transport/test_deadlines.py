@@ -6,8 +6,12 @@ import asyncio
 import gc
 from weakref import ref
 
+import pytest
+
 from lab.transport.answer import Answer
 from lab.transport.deadlines import deadlines
+
+pytestmark = pytest.mark.usefixtures("each_loop")
 
 
 def test_a_time_out_is_not_early_and_each_answer_has_its_own() -> None:

@@ -10,6 +10,8 @@ import pytest
 from lab.transport.line import Line
 from lab.transport.socket import ClosedError
 
+pytestmark = pytest.mark.usefixtures("each_loop")
+
 
 class Shut:
     """A socket that takes nothing any more."""
