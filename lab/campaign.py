@@ -35,6 +35,7 @@ from lab.images.ensure import ImageNeed
 from lab.journal import Closed, Journal, Opened, Sampled
 from lab.judging import EVENTS_FILE, RESIDUE, Judged, judge
 from lab.load import events
+from lab.load.generator import workers_asked_for
 from lab.monitor.beside import Watching
 from lab.run import Ground, View, perform
 from lab.stack import file as stackfile
@@ -43,6 +44,7 @@ from lab.stack.fittings import KEEPER_IMAGE, lacking
 from lab.stack.plan import TOXIPROXY_IMAGE, check
 from lab.stack.standing import Stack, standing
 from lab.system import DriverFactory, actions_of
+from lab.transport import chosen
 
 GOVERNOR_HZ = 10.0
 RUNS = Path("runs")
@@ -95,6 +97,8 @@ class Plan:
 
 def plan(request: Request) -> Plan:
     """Check everything that can be checked without an engine. Raises UsageError."""
+    chosen()  # raises for what the environment says wrong, as does the next
+    workers_asked_for()
     entries = [catalog.experiment(name) for name in request.names]
     system = stackfile.load(request.system)
     mode = system.chosen_mode(request.mode)

@@ -60,7 +60,7 @@ async def generating(
     the block early gets what is in flight within a second. Raises LabError, also out of the middle
     of the block, when a worker dies or the driver has a bug.
     """
-    count = workers or _asked_for() or enough_for(len(plan.tenants))
+    count = workers or workers_asked_for() or enough_for(len(plan.tenants))
     orders = [order(replace(plan, worker=k, workers=count)) for k in range(count)]
     team: list[Child] = []
     try:
@@ -93,8 +93,8 @@ def enough_for(tenants: int) -> int:
     return max(1, min(ceil(tenants / TENANTS_A_WORKER), (os.cpu_count() or 1) // 2))
 
 
-def _asked_for() -> int:
-    """LAB_WORKERS. Raises UsageError for what is no number from 0 to 64."""
+def workers_asked_for() -> int:
+    """LAB_WORKERS, 0 without it. Raises UsageError for what is no number from 0 to 64."""
     text = os.environ.get(WORKERS_VARIABLE, "") or "0"
     if not text.isdecimal() or int(text) > WORKERS_MAX:
         mend = f"a number up to {WORKERS_MAX}; 0 or nothing is as many as the tenants need"

@@ -60,6 +60,17 @@ def test_bad_input_is_exit_2_and_says_what_to_do(arguments: tuple[str, ...], say
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(("name", "value"), [("LAB_TRANSPORT", "pigeon"), ("LAB_WORKERS", "many")])
+def test_a_bad_word_in_the_environment_is_exit_2_before_anything_is_started(
+    name: str, value: str
+) -> None:
+    nowhere = "unix:///nonexistent/engine.sock"
+    done = lab("run", "partition", DOCKER_HOST=nowhere, **{name: value})
+    assert done.returncode == 2, done.stderr
+    assert name in done.stderr
+    assert value in done.stderr
+
+
 def test_an_engine_that_is_not_there_is_exit_4_and_one_line() -> None:
     done = lab("run", "partition", DOCKER_HOST="unix:///nonexistent/engine.sock")
     assert done.returncode == 4
