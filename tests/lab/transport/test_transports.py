@@ -302,7 +302,7 @@ def test_nobody_there_is_an_os_error_and_no_http_an_upgrade_error(transport: Tra
             url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
             await connect(url, hear=print, lose=print, transport=transport)
 
-    with pytest.raises(OSError, match=r"Connect call failed|Connection refused"):
+    with pytest.raises(ConnectionRefusedError, match=r"Connect call failed|Connection refused"):
         asyncio.run(refused())
     with pytest.raises(UpgradeError):
         asyncio.run(garbage())
