@@ -16,6 +16,11 @@ from .quotas import Quotas
 SAVED_SECONDS = 2.0
 """How much of a sustained rate a tenant may save up and use at once."""
 MINUTE_SECONDS = 60.0
+REFUSALS_PER_SECOND, REFUSALS_BURST = 100.0, 100.0
+"""How often a tenant is told no: beyond that its sockets are not read, so that a flood costs the
+others no more, however great it is."""
+UNREAD_SECONDS_MAX = 1.0
+"""The longest that a socket is left unread, however many of the tenant's are refused at once."""
 
 
 @dataclass(slots=True)
@@ -73,6 +78,7 @@ class Tally:
 
     quotas: Quotas
     buckets: dict[str, Bucket]
+    refusals: Bucket
     in_flight: int = 0
     accepted: int = 0
     running: dict[str, int] = field(default_factory=dict)
@@ -155,6 +161,13 @@ class Admission:
         """A message that was let in is finished."""
         tally.in_flight -= 1
 
+    def unread_seconds(self, tally: Tally, now: float) -> float:
+        """Count one refusal; for how long its socket is to be left unread, mostly 0."""
+        tally.refusals.refill(now)
+        tally.refusals.level -= 1.0
+        debt_seconds = -tally.refusals.level / REFUSALS_PER_SECOND
+        return min(UNREAD_SECONDS_MAX, max(0.0, debt_seconds))
+
     def charge(self, tally: Tally, kind: str, amount: float) -> None:
         """Take what was used already, in the quota's unit; a debt delays what comes next."""
         tally.used[kind] = tally.used.get(kind, 0.0) + amount
@@ -187,7 +200,9 @@ class Admission:
 
     def _new(self, quotas: Quotas, now: float) -> Tally:
         limits = rates(quotas).items()
-        return Tally(quotas, {kind: Bucket(per, top, top, now) for kind, (per, top) in limits})
+        buckets = {kind: Bucket(per, top, top, now) for kind, (per, top) in limits}
+        refusals = Bucket(REFUSALS_PER_SECOND, REFUSALS_BURST, REFUSALS_BURST, now)
+        return Tally(quotas, buckets, refusals)
 
     def _no(self, tally: Tally, kind: str, code: str, wait_ms: int) -> Problem:
         tally.refused[kind] = tally.refused.get(kind, 0) + 1

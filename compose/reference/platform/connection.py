@@ -85,7 +85,7 @@ class Connection:
                     return
                 if at_once := self._taken(text, tally, loop):
                     await self._out(at_once)
-                    await self._penalty(loop)
+                    await self._penalty(tally, loop)
         finally:
             self.open = False
             metrics.sockets.dec()
@@ -148,10 +148,12 @@ class Connection:
             self._until_expiry()
         return renewed(message.message_id, self.who.expires)
 
-    async def _penalty(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Read from a refused tenant in bursts: a flood then costs fewer wake-ups."""
-        if loop.time() - self.paused_at > BURST_SECONDS:
-            await asyncio.sleep(PENALTY_SECONDS)
+    async def _penalty(self, tally: Tally, loop: asyncio.AbstractEventLoop) -> None:
+        """Read from a refused tenant in bursts, which cost fewer wake-ups, and not too many."""
+        unread_seconds = self.gateway.rooms.admission.unread_seconds(tally, loop.time())
+        burst_is_over = loop.time() - self.paused_at > BURST_SECONDS
+        if burst_is_over or unread_seconds >= PENALTY_SECONDS:
+            await asyncio.sleep(max(PENALTY_SECONDS, unread_seconds))
             self.paused_at = loop.time()
 
     async def _answered(self, message: UserMessage, tally: Tally, began: float) -> None:

@@ -48,6 +48,26 @@ def test_one_tenants_flood_takes_nothing_from_another() -> None:
     assert arrivals(admission, "quiet", 3, 0.0) == ["in"] * 3
 
 
+def test_who_is_refused_too_often_is_left_unread_and_nobody_else() -> None:
+    admission = Admission(QUOTAS)
+    noisy, quiet = admission.tally("noisy", 0.0), admission.tally("quiet", 0.0)
+    assert [admission.unread_seconds(noisy, 0.0) for _ in range(100)] == [0.0] * 100
+    assert admission.unread_seconds(noisy, 0.0) == pytest.approx(0.01)
+    assert admission.unread_seconds(quiet, 0.0) == 0.0
+    assert admission.unread_seconds(noisy, 1.02) == 0.0, "a second has paid for the next hundred"
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=100))
+def test_a_flood_is_refused_no_oftener_than_the_meter_allows(bursts: list[int]) -> None:
+    admission, now, refused = Admission(QUOTAS), 0.0, 0
+    tally = admission.tally("noisy", now)
+    for burst in bursts:  # read so many at once, then none for as long as it says
+        unread = [admission.unread_seconds(tally, now) for _ in range(burst)][-1]
+        assert unread <= 1.0
+        now, refused = now + unread, refused + burst
+    assert refused <= 100 * now + 100 + 40
+
+
 def test_work_is_one_at_a_time_and_charged_with_what_it_cost() -> None:
     admission = Admission(QUOTAS)
     tally = admission.tally("a", 0.0)

@@ -67,6 +67,19 @@ def test_every_use_and_every_refusal_is_counted_by_tenant_and_kind(stack: Held) 
     stack.do(body)
 
 
+def test_who_is_refused_all_the_time_is_read_no_oftener_than_the_meter_allows(stack: Held) -> None:
+    async def body(running: Running) -> None:
+        tenant, session = await running.session()
+        await set_quotas(running, tenant, burst=1, requests_per_second=0.01)
+        began = time.monotonic()
+        told = await many(session, 250, lambda n: Read("k"))
+        assert refused(told, "rate_limited") == 249
+        at_once = 100 + 32  # the meter's burst, and what was read already
+        assert time.monotonic() - began >= (249 - at_once) / 100
+
+    stack.do(body)
+
+
 def test_the_time_that_a_refusal_names_is_enough(stack: Held) -> None:
     async def body(running: Running) -> None:
         tenant, session = await running.session()
