@@ -30,7 +30,7 @@ from pathlib import Path
 
 import anyio
 
-from benchmarks.standing import Silent, played
+from benchmarks.standing import Silent, leased, played, unsaid
 from benchmarks.strangers import strangers
 from experiments._governed import SOLD, noise
 from experiments._noise import burn, gorge, hammer, neighbours, slow_queries
@@ -41,13 +41,11 @@ from lab import journal
 from lab.campaign import RUNS, prepare, run_id
 from lab.experiment import Experiment, Phase, Timed
 from lab.governor import Governor
-from lab.healing.lease import Lease
 from lab.history import History, Op, history
 from lab.journal import GOVERNOR, Acted, Sampled
 from lab.load import events
 from lab.monitor.beside import Watching
 from lab.stack.file import load, load_driver
-from lab.stack.standing import standing
 from lab.verifiers._attacks import Attack, attack, figures, named, touched
 from lab.workload import Workload
 
@@ -142,16 +140,13 @@ async def performed(story: Experiment) -> AsyncGenerator[Teller]:
     """The story on a stack of its own, under a governor."""
     system = load(SYSTEM).in_mode("process")
     driver = load_driver(system.driver)
-    await prepare([system], lambda _: None)
+    await prepare([system], unsaid)
     run = run_id()
     folder = RUNS / run
     folder.mkdir(parents=True)
     names, ops = [c.name for c in story.cohorts], list[Op]()
-    up = standing(
-        system, run=run, folder=folder, cohorts=names, mode="process", shielded=True,
-        say=lambda line: None,
-    )  # fmt: skip
-    async with Lease(run, folder), up as stack:
+    up = leased(system, folder, cohorts=names, mode="process", shielded=True, run=run)
+    async with up as stack:
         await CpuQuota("backend", CORES).inject(stack.lab)
         watching = Watching(stack, driver, per_second=MONITOR_HZ)
         governor = Governor(monitor=watching.monitor, shelter=stack.shelter)

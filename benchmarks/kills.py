@@ -31,16 +31,16 @@ import msgspec
 from aiohttp import ClientError
 from websockets.exceptions import WebSocketException
 
+from benchmarks.standing import leased, say
 from lab.actions import Action, Read, Spend, Write
-from lab.campaign import prepare, run_id
+from lab.campaign import prepare
 from lab.hands import AgentProcess
-from lab.healing.lease import Lease
 from lab.history import Outcome
 from lab.load.client import Client, Flight
 from lab.load.outcome import NOT_CONNECTED
 from lab.load.wire import GeneratorPlan
 from lab.stack.file import load, load_driver
-from lab.stack.standing import Stack, standing
+from lab.stack.standing import Stack
 from lab.system import Driver, Refused, Tenant, TenantPlan
 
 SYSTEM = Path("compose/reference")
@@ -297,13 +297,11 @@ def _broken(seen: Seen, there: bool, said: str) -> list[str]:
 async def everything(kills: int, victims: Sequence[str]) -> bool:
     """Drill each victim on one stack and print the table; whether every promise was kept."""
     system = load(SYSTEM)
-    await prepare([system], _say)
-    _say(f"{'victim':10}{'kills':>6}{'back median':>13}{'max':>8}   outcomes; doubts; broken")
+    await prepare([system], say)
+    say(f"{'victim':10}{'kills':>6}{'back median':>13}{'max':>8}   outcomes; doubts; broken")
     kept = True
     with TemporaryDirectory() as name:
-        run, folder = run_id(), Path(name)
-        up = standing(system, run=run, folder=folder, cohorts=("quiet",), say=_say)
-        async with Lease(run, folder), up as stack:
+        async with leased(system, Path(name), cohorts=("quiet",), say=say) as stack:
             driver = cast(Resolving, load_driver(system.driver)(stack.site))
             try:
                 for n, victim in enumerate(victims):
@@ -319,17 +317,12 @@ def _tell(result: Result) -> None:
     back = result.back_seconds
     doubts = " ".join(f"{name} {n}" for name, n in sorted(result.doubts.items())) or "none"
     outcomes = " ".join(f"{name.lower()} {n}" for name, n in sorted(result.outcomes.items()))
-    _say(
+    say(
         f"{result.victim:10}{len(back):6}{median(back):11.2f} s{max(back):6.2f} s   {outcomes}; "
         f"{doubts}; {len(result.broken)} broken"
     )
     for line in result.broken[:10]:
-        _say(f"    {line}")
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+        say(f"    {line}")
 
 
 def main() -> None:

@@ -21,16 +21,15 @@ from tempfile import TemporaryDirectory
 import aiohttp
 import anyio
 
-from benchmarks.standing import played, say
+from benchmarks.standing import leased, played, say
 from experiments.resource_leak import story
-from lab.campaign import prepare, run_id
+from lab.campaign import prepare
 from lab.experiment import Experiment
-from lab.healing.lease import Lease
 from lab.history import History
 from lab.journal import Acted
 from lab.monitor.beside import Watching
 from lab.stack.file import SystemFile, load, load_driver
-from lab.stack.standing import Stack, standing
+from lab.stack.standing import Stack
 from lab.verdict import Status, Verdict
 from lab.verifiers import judge_all
 
@@ -144,11 +143,9 @@ async def everything(names: Sequence[str], healthy: int) -> bool:
     meant = [name for name, defect in system.defects.items() if defect.verifier == "leaks"]
     runs = [*(names or meant), *[HEALTHY] * healthy]
     rows: list[Row] = []
-    run = run_id()
     with TemporaryDirectory() as place:
         folder = Path(place)
-        up = standing(system, run=run, folder=folder, cohorts=COHORTS, shielded=True, say=say)
-        async with Lease(run, folder), up as stack:
+        async with leased(system, folder, cohorts=COHORTS, shielded=True, say=say) as stack:
             for number, name in enumerate(runs):
                 rows.append(await one(system, stack, name, number, folder / str(number)))
                 show(rows[-1])

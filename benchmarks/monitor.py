@@ -28,12 +28,11 @@ from tempfile import TemporaryDirectory
 import anyio
 import psutil
 
-from benchmarks.standing import Silent, played, say
+from benchmarks.standing import Silent, leased, played, say
 from experiments._tenants import chat
-from lab.campaign import prepare, run_id
+from lab.campaign import prepare
 from lab.companion import Scene
 from lab.experiment import Experiment, Phase
-from lab.healing.lease import Lease
 from lab.history import Op
 from lab.host import HostWatch
 from lab.journal import Entered, Event, Journal, Sampled
@@ -43,7 +42,6 @@ from lab.monitor.monitor import LEVEL_SECONDS
 from lab.monitor.readers import LEVELS, SLOW, TICK
 from lab.procfs import started_ticks
 from lab.stack.file import load, load_driver
-from lab.stack.standing import standing
 from lab.stats.design import PairedBlocks
 from lab.verifiers import latency
 from lab.workload import Cohort
@@ -183,11 +181,9 @@ async def judged() -> None:
     """Perform the story on a stack of its own, and say what the judge says."""
     system = load(SYSTEM)
     await prepare([system], say)
-    run = run_id()
     with TemporaryDirectory() as name:
         place = Path(name)
-        up = standing(system, run=run, folder=place, cohorts=(QUIET,), shielded=True, say=say)
-        async with Lease(run, place), up as stack:
+        async with leased(system, place, cohorts=(QUIET,), shielded=True, say=say) as stack:
             factory = load_driver(system.driver)
             aggressor = Aggressor(Watching(stack, factory, per_second=PER_SECOND))
             seen = await played(

@@ -24,13 +24,13 @@ from typing import Any, cast
 
 import msgspec
 
+from benchmarks.standing import leased
 from lab.actions import Action, Read, Write
-from lab.campaign import prepare, run_id
+from lab.campaign import prepare
 from lab.engine.api import engine
-from lab.healing.lease import Lease
 from lab.stack.file import SystemFile, load, load_driver
 from lab.stack.plan import TOXIPROXY
-from lab.stack.standing import Stack, standing
+from lab.stack.standing import Stack
 from lab.system import Driver, Refused, Session, Tenant, TenantPlan
 
 SYSTEM, ECHO = Path("compose/reference"), Path("benchmarks/starlette_echo")
@@ -121,16 +121,12 @@ class Up:
 @asynccontextmanager
 async def up(folder: Path, mode: str = "") -> AsyncGenerator[Up]:
     """The system, for the body."""
-    system, run = without_delay(load(folder)), run_id()
+    system = without_delay(load(folder))
     with tempfile.TemporaryDirectory() as name:
-        place = Path(name)
-        stood = standing(
-            system, run=run, folder=place, cohorts=("all",), mode=mode, say=lambda _: None
-        )
-        async with Lease(run, place), stood as stack:
+        async with leased(system, Path(name), cohorts=("all",), mode=mode) as stack:
             driver = stack.driver(load_driver(system.driver))(stack.site)
             try:
-                yield Up(run, stack, driver, FRONT[folder.name])
+                yield Up(stack.start.run, stack, driver, FRONT[folder.name])
             finally:
                 await driver.close()
 

@@ -25,16 +25,16 @@ from anyio import create_task_group, fail_after, sleep
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from benchmarks.standing import leased, unsaid
 from faults.disk import PowerCut
-from lab.campaign import prepare, run_id
+from lab.campaign import prepare
 from lab.fault import applied
-from lab.healing.lease import Lease
 from lab.images.ensure import ImageNeed
 from lab.journal import Journal
 from lab.seeds import stream
 from lab.stack.file import load
 from lab.stack.fittings import KEEPER_IMAGE, Fitting
-from lab.stack.standing import Stack, standing
+from lab.stack.standing import Stack
 from lab.system import Endpoint
 
 SYSTEM = Path(__file__).with_name("durable")
@@ -145,10 +145,8 @@ GONE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, RedisError)
 async def stores(folder: Path, *also: Fitting) -> AsyncGenerator[Stack]:
     """Both stores on disks of their own, and fitted with what is asked for besides."""
     system = load(SYSTEM)
-    await prepare([system], _unsaid, (ImageNeed(KEEPER_IMAGE),))
-    run, fittings = run_id(), {Fitting.DISKS, *also}
-    up = standing(system, run=run, folder=folder, cohorts=(), fittings=fittings, say=_unsaid)
-    async with Lease(run, folder), up as stack:
+    await prepare([system], unsaid, (ImageNeed(KEEPER_IMAGE),))
+    async with leased(system, folder, fittings={Fitting.DISKS, *also}) as stack:
         yield stack
 
 
@@ -183,10 +181,6 @@ async def _read_back(store: Store, where: Endpoint, password: str) -> set[int]:
                 return await store.reading(where, password)
             except GONE:
                 await sleep(0.05)
-
-
-def _unsaid(line: str) -> None:
-    """Progress is not what is measured."""
 
 
 def told(store: Store, cuts: list[Cut]) -> str:

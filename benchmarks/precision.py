@@ -25,15 +25,15 @@ import requests
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from benchmarks.pings import Trip, flood, rate_kbps, trips, watch
+from benchmarks.standing import leased
 from faults.links_more import Bandwidth
 from faults.netns import Isolate, PacketLoss, Rate
 from faults.network import Latency
 from lab.fault import Fault
 from lab.hands import Lab
 from lab.hands.real.links import ToxiproxyLinks
-from lab.healing.lease import Lease
 from lab.stack.file import CONTROL_PORT, load
-from lab.stack.standing import Stack, standing
+from lab.stack.standing import Stack
 from lab.system import Endpoint
 
 SYSTEM = Path("compose/minimal")
@@ -107,12 +107,10 @@ def held(way: Way) -> Generator[None]:
 @contextmanager
 def benched() -> Generator[Bench]:
     """The smallest system, standing."""
-    run = f"bench-{token_hex(4)}"
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder, start_blocking_portal() as portal:
-        up = standing(load(SYSTEM), run=run, folder=Path(folder), cohorts=(), say=lambda _: None)
-        lease = portal.wrap_async_context_manager(Lease(run, Path(folder)))
-        with lease, portal.wrap_async_context_manager(up) as stack:
+        up = leased(load(SYSTEM), Path(folder))
+        with portal.wrap_async_context_manager(up) as stack:
             at = stack.site.observers["redis"]
             port = stack.start.ports[CONTROL_PORT]
             links = ToxiproxyLinks(Endpoint("127.0.0.1", port), (LINK,))

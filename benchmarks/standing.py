@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic_ns
 
 from lab import journal, resources
+from lab.campaign import run_id
 from lab.companion import Companion
 from lab.experiment import Experiment, Profile
+from lab.healing.lease import Lease
 from lab.history import History, Op, history
 from lab.journal import Journal, Opened
 from lab.run import Ground, View, perform
-from lab.stack.standing import Stack
+from lab.stack.file import SystemFile
+from lab.stack.standing import Stack, standing
 from lab.system import DriverFactory, actions_of
 
 
@@ -32,6 +36,35 @@ class Silent:
 
 
 SILENT = Silent()
+
+
+def unsaid(line: str) -> None:
+    """Not told."""
+
+
+@asynccontextmanager
+async def leased(
+    system: SystemFile,
+    folder: Path,
+    *,
+    cohorts: Sequence[str] = (),
+    mode: str = "",
+    fittings: Collection[str] = (),
+    shielded: bool = False,
+    say: Callable[[str], None] = unsaid,
+    run: str = "",
+) -> AsyncGenerator[Stack]:
+    """The system standing under a lease: when the benchmark dies, the healer takes it down.
+
+    All as in `lab.stack.standing`; run: a new one unless it is given.
+    """
+    run = run or run_id()
+    up = standing(
+        system, run=run, folder=folder, cohorts=cohorts, mode=mode, fittings=fittings,
+        shielded=shielded, say=say,
+    )  # fmt: skip
+    async with Lease(run, folder), up as stack:
+        yield stack
 
 
 async def played(
