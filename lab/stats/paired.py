@@ -208,7 +208,7 @@ def ratio_of(
     pairs: int,
     alpha: float,
     requests: Floats,
-    held_alpha: float = 0.0,
+    held_alpha: float | None = None,
     crowded: int = 0,
     stalled: int = 0,
     stalled_on: int = 0,
@@ -218,13 +218,14 @@ def ratio_of(
     held_alpha: the upper limit's level, where it is another.
     """
     normal = NormalDist()
+    held_alpha = alpha if held_alpha is None else held_alpha
     estimate, lower, upper = limits(ln_ratios, alpha)
     z_alpha, z_power = normal.inv_cdf(1 - alpha), normal.inv_cdf(POWER)
     # Half the width between the limits is z_alpha standard errors, whatever the noise looks like.
     effect = (upper - lower) / 2 * (z_alpha + z_power) / z_alpha
     needed = pairs * (effect / log(1 + design.margin)) ** 2 if effect < inf else inf
     finite = ln_ratios[np.isfinite(ln_ratios)]
-    _, _, feared = limits(np.append(ln_ratios, np.full(stalled_on, inf)), held_alpha or alpha)
+    _, _, feared = limits(np.append(ln_ratios, np.full(stalled_on, inf)), held_alpha)
     return Ratio(
         estimate=exp_of(estimate),
         lower=exp_of(lower),
