@@ -19,7 +19,8 @@ does so must not go unnoticed, and is not over as long as it does."""
 
 STEADY_RATIO = 1.25
 """The p95 before and after differ by less on a host that is quiet: three standard errors of each
-(1.4 / sqrt(n), for some 500 operations)."""
+(1.4 / sqrt(n), for some 500 operations). Nor does a window of the calm before hurt there: a host
+on which one does says nothing of whether an attack still hurts."""
 
 WINDOW_SECONDS, STEP_SECONDS, WINDOW_MIN, FELT_RATIO = 1.0, 0.05, 60, 1.25
 """The victims' p95 is that of a rolling window; by how much it rolls, the operations it needs, and
@@ -39,9 +40,9 @@ UNDONE = ("lifted", "could not")
 class Attack:
     """What became of one attack; seconds count from its onset and are infinite for never.
 
-    ratio: the victims' p95 until the first act, over the usual one; steady: whether the calm
-    before and after are alike enough to tell mitigation from noise; watched_seconds: how long it
-    lasted, for what did not come in that time may have come later.
+    ratio: the victims' p95 until the first act, over the usual one; steady: whether the host was
+    quiet enough to tell mitigation from noise (STEADY_RATIO); watched_seconds: how long it lasted,
+    for what did not come in that time may have come later.
     """
 
     phase: str
@@ -101,7 +102,7 @@ def attack(
         acted_seconds=since(first_act_ns),
         mitigated_seconds=mitigated(victims, onset_ns, usual),
         ratio=p95_ms(hit) / usual if hit else 1.0,
-        steady=max(each) <= STEADY_RATIO * min(each),
+        steady=max(each) <= STEADY_RATIO * min(each) and _undisturbed(calm[0], usual),
         watched_seconds=since(stretch.end_ns),
     )
 
@@ -113,19 +114,29 @@ def mitigated(victims: Sequence[Op], onset_ns: int, usual_ms: float) -> float:
     after the last one that hurt, or, where none did, after the first one that felt it. 0 where none
     felt it; infinite where none was back before the end; NaN where too little was asked to tell.
     """
-    due, latency_ms = series(victims, since_ns=onset_ns)
-    starts = np.arange(0.0, float(due.max()) - WINDOW_SECONDS, STEP_SECONDS)
-    windows = [
-        (float(start), latency_ms[(due >= start) & (due < start + WINDOW_SECONDS)])
-        for start in starts
-    ]
-    ratios = {s: quantile_of(w, 0.95) / usual_ms for s, w in windows if len(w) >= WINDOW_MIN}
+    ratios = _rolling(victims, onset_ns, usual_ms)
     hurt = [start for start, ratio in ratios.items() if ratio >= HARM_RATIO]
     felt = [start for start, ratio in ratios.items() if ratio > FELT_RATIO]
     if not felt:
         return 0.0 if ratios else nan
     since = hurt[-1] if hurt else felt[0]
     return next((s for s, ratio in ratios.items() if s > since and ratio <= MITIGATED_RATIO), inf)
+
+
+def _undisturbed(ops: Sequence[Op], usual_ms: float) -> bool:
+    ratios = _rolling(ops, min(op.due_ns for op in ops), usual_ms)
+    return max(ratios.values(), default=1.0) < HARM_RATIO
+
+
+def _rolling(ops: Sequence[Op], since_ns: int, usual_ms: float) -> dict[float, float]:
+    """Each window's beginning, in seconds after `since_ns` -> its p95 over the usual one."""
+    due, latency_ms = series(ops, since_ns=since_ns)
+    starts = np.arange(0.0, float(due.max()) - WINDOW_SECONDS, STEP_SECONDS)
+    windows = [
+        (float(start), latency_ms[(due >= start) & (due < start + WINDOW_SECONDS)])
+        for start in starts
+    ]
+    return {s: quantile_of(w, 0.95) / usual_ms for s, w in windows if len(w) >= WINDOW_MIN}
 
 
 def named(history: History) -> set[str]:

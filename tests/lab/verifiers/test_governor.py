@@ -38,8 +38,13 @@ def acted(seconds: float, tenant: str = "noisy-0", action: str = "cap cpu") -> A
     return Acted(actor=GOVERNOR, action=action, reason="r", at_ns=at_ns, tenant=tenant)
 
 
-def victims(*, hurt_seconds: float, undefended: float = 5.0, after: float = 1.0) -> list[Op]:
-    """Quiet tenants whose latencies are so many times the usual where they are hurt."""
+def victims(
+    *, hurt_seconds: float, undefended: float = 5.0, after: float = 1.0, hiccup: float = 1.0
+) -> list[Op]:
+    """Quiet tenants whose latencies are so many times the usual where they are hurt.
+
+    hiccup: of 0.2 s in the calm before.
+    """
     rng = np.random.default_rng(5)
     ops: list[Op] = []
     for name, start, seconds in (
@@ -48,6 +53,7 @@ def victims(*, hurt_seconds: float, undefended: float = 5.0, after: float = 1.0)
         due = arrivals(rng, seconds, 150)
         factor = {"undefended": undefended, "recovery": after}.get(name, 1.0)
         hurt = np.where((name == "defended") & (due < hurt_seconds), 5.0, factor)
+        hurt = np.where((name == "calm") & (due > 2.0) & (due < 2.2), hiccup, hurt)
         noise = rng.lognormal(3.0, 0.1, len(due)) * (0.95 if name == "defended" else 1.0)
         ops += stream_of(due, noise * hurt, start=start, name=name)
     return ops
@@ -114,6 +120,9 @@ UNKNOWN: dict[str, Wrong] = {
     ),
     "the host was noisy afterwards, too": lambda: run(
         victims(hurt_seconds=6.0, after=2.0), found(0.5), acted(0.6)
+    ),
+    "the host had a hiccup of its own before": lambda: run(
+        victims(hurt_seconds=6.0, hiccup=3.0), found(0.5), acted(0.6)
     ),
     "the run never got there": lambda: told([], *phase("calm", 0, 5)),
 }
