@@ -28,6 +28,10 @@ the ratio that is no chance any more. A p95 of 200 operations has a standard err
 sqrt(n)): where all is as before, five windows in six are within 1.10, so that the moment is told
 to within some 0.3 s, and late."""
 
+SETTLING_NS = 1_000_000_000
+"""So long a calm may still feel the attack before it, whose last requests give up by then; it is
+neither usual nor steady until they have."""
+
 LEAVING_NS = 300_000_000
 """What is due so shortly before an attack ends meets its end, too: sockets that are closed and
 queues that are dropped, all at once. It says nothing of whether the attack was held off."""
@@ -72,7 +76,7 @@ def attack(
 ) -> Attack | None:
     """What became of the attack in phase `name`; None when the run never got through it."""
     stretch, victims = span(history, name), history.during(name, cohort=of)
-    calm = [history.during(phase, cohort=of) for phase in (before, after)]
+    calm = [_settled(history.during(phase, cohort=of)) for phase in (before, after)]
     each = [p95_ms(ops) for ops in calm]
     usual = each[0]
     if stretch is None or not victims or not isfinite(usual):
@@ -121,6 +125,11 @@ def mitigated(victims: Sequence[Op], onset_ns: int, usual_ms: float) -> float:
         return 0.0 if ratios else nan
     since = hurt[-1] if hurt else felt[0]
     return next((s for s, ratio in ratios.items() if s > since and ratio <= MITIGATED_RATIO), inf)
+
+
+def _settled(ops: Sequence[Op]) -> list[Op]:
+    since_ns = min((op.due_ns for op in ops), default=0) + SETTLING_NS
+    return [op for op in ops if op.due_ns >= since_ns]
 
 
 def _undisturbed(ops: Sequence[Op], usual_ms: float) -> bool:

@@ -39,11 +39,16 @@ def acted(seconds: float, tenant: str = "noisy-0", action: str = "cap cpu") -> A
 
 
 def victims(
-    *, hurt_seconds: float, undefended: float = 5.0, after: float = 1.0, hiccup: float = 1.0
+    *,
+    hurt_seconds: float,
+    undefended: float = 5.0,
+    after: float = 1.0,
+    hiccup: float = 1.0,
+    left: float = 1.0,
 ) -> list[Op]:
     """Quiet tenants whose latencies are so many times the usual where they are hurt.
 
-    hiccup: of 0.2 s in the calm before.
+    hiccup: of 0.2 s in the calm before; left: in the first 0.8 s of either calm.
     """
     rng = np.random.default_rng(5)
     ops: list[Op] = []
@@ -54,6 +59,7 @@ def victims(
         factor = {"undefended": undefended, "recovery": after}.get(name, 1.0)
         hurt = np.where((name == "defended") & (due < hurt_seconds), 5.0, factor)
         hurt = np.where((name == "calm") & (due > 2.0) & (due < 2.2), hiccup, hurt)
+        hurt = np.where((name in {"calm", "recovery"}) & (due < 0.8), left, hurt)
         noise = rng.lognormal(3.0, 0.1, len(due)) * (0.95 if name == "defended" else 1.0)
         ops += stream_of(due, noise * hurt, start=start, name=name)
     return ops
@@ -70,6 +76,16 @@ def test_a_culprit_found_and_stopped_in_time_holds() -> None:
     assert verdict.measured["found_seconds_max"] == pytest.approx(0.5)
     assert 0.3 <= verdict.measured["mitigated_seconds_max"] <= 0.9
     assert verdict.exposures["attacks_harmful"] == 1
+
+
+def test_what_an_attack_left_behind_is_neither_usual_nor_a_noisy_host() -> None:
+    verdicts = [
+        JUDGE(run(victims(hurt_seconds=0.8, undefended=20.0, left=left), found(0.5), acted(0.6)))
+        for left in (1.0, 9.0)
+    ]
+    assert [each.status for each in verdicts] == [Status.HELD, Status.HELD]
+    eased = [each.measured["mitigated_seconds_max"] for each in verdicts]
+    assert eased[0] == eased[1]
 
 
 Wrong = Callable[[], History]
