@@ -1,19 +1,23 @@
 """How well noisy neighbours are found and stopped: five kinds, so many times each, on one stack.
 
-    python -m benchmarks.governor [--times 20] [--kinds cpu,query,...]     about 10 s a repetition
+    python -m benchmarks.governor [--times 20] [--kinds cpu,query,...]     about 13 s a repetition
     python -m benchmarks.governor --harmless 30m                           as long as it says
 
 Nine quiet tenants write and read at an even pace (open loop); the tenth, who was sold too much, is
-noisy for 5 seconds, calm for 4.5, and so on: CPU, slow queries, memory, sockets, requests. A
-line after every repetition, so that a run that is cut short is evidence as well. Told in the end:
-whether the right tenant was named, how long until it was and until the others' p95 was back under
-1.10 of the calm before (p50 and p95 of each; from the attack's first request), and who else was
-touched, which must be nobody: exit code 1 if it was somebody. That p95 is of a rolling window of
-one second, some 200 operations, so that the moment is told to within 0.3 s, and late rather than
-early; after 4 s it is `inf`. An attack that hurt nobody is told apart: there was nothing to find.
-The backend, with the agents in it, has one core. Behind the shield; the machine has to be quiet,
-and where it was not (the calm after differs by 1.25 from the calm before: unsteady) mitigation is
-not told.
+noisy for 5 seconds, calm for 7.5 (by then what was done to it is undone), and so on: CPU, slow
+queries, memory, sockets, requests. A line after every repetition, so that a run that is cut short
+is evidence as well. Told in the end, by kind: whether the right tenant was named; how long after
+the attack's first request; who else was touched, which must be nobody: exit code 1 if it was
+somebody; and when the others' p95 was back under 1.10 of the calm before, in two ways:
+
+- back: of all attacks of the kind laid over each other, from that moment to their end, with its
+  95 % limit (`lab/stats/overlay.py`), steady host or not;
+- each: p95 over the single attacks on a steady host, each by a rolling second. A hiccup of the host
+  makes one infinite. So that one can tell: how many single attacks are over 1.10 from the third
+  second on, and how many stretches of calm, of the same length, are.
+
+An attack that hurt nobody is told apart: there was nothing to find. The backend, with the agents in
+it, has one core. Behind the shield; the machine has to be quiet.
 
 --harmless: everybody is busy within what everybody has, with bursts to the brim, beside as many
 strangers as the host has cores. Nothing at all may be done to anybody: exit code 1 if it was.
@@ -25,6 +29,8 @@ import argparse
 import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from itertools import pairwise
+from math import nan
 from os import cpu_count
 from pathlib import Path
 
@@ -42,15 +48,19 @@ from lab.campaign import RUNS, prepare, run_id
 from lab.experiment import Experiment, Phase, Timed
 from lab.governor import Governor
 from lab.history import History, Op, history
-from lab.journal import GOVERNOR, Acted, Sampled
+from lab.journal import GOVERNOR, Acted, Entered, Sampled
 from lab.load import events
 from lab.monitor.beside import Watching
 from lab.stack.file import load, load_driver
-from lab.verifiers._attacks import Attack, attack, figures, named, touched
+from lab.stats.overlay import Back, Stretch, back
+from lab.stats.series import series
+from lab.verifiers._attacks import MITIGATED_RATIO, Attack, attack, figures, named, touched
 from lab.workload import Workload
 
 SYSTEM = Path("compose/reference")
-CALM_SECONDS, ATTACK_SECONDS, LEARN_SECONDS, MONITOR_HZ = 4.5, 5.0, 6.0, 10.0
+CALM_SECONDS, ATTACK_SECONDS, LEARN_SECONDS, MONITOR_HZ = 7.5, 5.0, 6.0, 10.0
+AIM_SECONDS, TAIL_SECONDS = 3.0, 1.7
+"""Mitigated within, and how long is looked at from there on: up to what meets the attack's end."""
 SOCKETS = Timed(Flood("noisy-0", 250.0, "read", 1, 60), 0.1, ATTACK_SECONDS)
 JOINING = {
     "cpu": noise(burn, 16.0),  # of 0.4 s each: its process is never idle, once it has begun
@@ -166,23 +176,60 @@ async def attacked(kinds: Sequence[str], times: int) -> bool:
     """Print what became of every attack, then the figures by kind; whether nobody else was hit."""
     async with performed(attacking(kinds, times)) as teller:
         seen = teller.seen()
-    say("kind      attacks  harmful  right   found p50    p95   mitigated p50    p95  (steady)\n")
+    by_phase = grouped(seen.ops)
+    say("kind      attacks  harmful  right   found p50    p95      back (95 %)   each: p50   p95"
+        "  (steady)   over 1.10\n")  # fmt: skip
     for kind in kinds:
         mine = [each for each in teller.attacks if each.phase.startswith(f"{kind} ")]
         hurt = [each for each in mine if each.harmful]
         right, steady = sum("noisy-0" in a.named for a in hurt), sum(a.steady for a in hurt)
-        told = figures(hurt)
+        told, stretches = figures(hurt), [stretch(by_phase[a.phase], a) for a in hurt]
+        eased = back(stretches, MITIGATED_RATIO, seed=1) if stretches else Back(nan, nan)
+        over = sum(over_at(each, AIM_SECONDS) for each in stretches)
         say(
             f"{kind:9} {len(mine):7} {len(hurt):8} {right:6}"
             f" {told['found_seconds_p50']:9.2f} s {told['found_seconds_p95']:4.2f} s"
-            f" {told['mitigated_seconds_p50']:13.2f} s {told['mitigated_seconds_p95']:4.2f} s"
-            f"  ({steady})\n"
+            f" {eased.seconds:7.2f} s ({eased.limit:.2f})"
+            f" {told['mitigated_seconds_p50']:9.2f} s {told['mitigated_seconds_p95']:4.2f} s"
+            f"  ({steady:2})    {over:2} of {len(stretches)}\n"
         )
+    calm = [over_at(each, 0.0) for each in after(seen, teller.attacks, by_phase)]
+    say(f"calm      {len(calm):7} stretches as long: {sum(calm)} over 1.10\n")
     wrong, innocents = named(seen) - {"noisy-0"}, touched(seen, {"noisy-0"})
     say(f"wrong names: {sorted(wrong)}; innocents touched: {len(innocents)}\n")
     for act in innocents:
         say(f"  {act.tenant}: {act.action}: {act.reason}\n")
     return not wrong and not innocents
+
+
+def grouped(ops: Sequence[Op]) -> dict[str, list[Op]]:
+    """phase -> what the quiet ones did."""
+    found = dict[str, list[Op]]()
+    for op in ops:
+        if op.cohort == "quiet":
+            found.setdefault(op.phase, []).append(op)
+    return found
+
+
+def stretch(ops: Sequence[Op], of: Attack, since_ns: int = 0) -> Stretch:
+    """The operations after the attack's onset, or after another moment, over what was usual."""
+    due, latency_ms = series(ops, since_ns=since_ns or of.onset_ns)
+    fits = due < AIM_SECONDS + TAIL_SECONDS
+    return Stretch(due[fits], latency_ms[fits] / of.usual_ms)
+
+
+def over_at(each: Stretch, since: float) -> bool:
+    """Whether what follows is over the ratio, taken by itself."""
+    return each.over(MITIGATED_RATIO, since=since, until=since + TAIL_SECONDS)
+
+
+def after(seen: History, attacks: Sequence[Attack], by_phase: dict[str, list[Op]]) -> list[Stretch]:
+    """The middle of each calm that follows an attack: nobody attacks there."""
+    phases = [e.phase for e in seen.of(Entered)]
+    follows = dict(pairwise(phases))
+    calm = [(by_phase[follows[each.phase]], each) for each in attacks]
+    middle_ns = round(CALM_SECONDS / 2 * 1e9)
+    return [stretch(ops, a, min(op.due_ns for op in ops) + middle_ns) for ops, a in calm]
 
 
 async def bothered(seconds: float) -> bool:

@@ -44,12 +44,14 @@ UNDONE = ("lifted", "could not")
 class Attack:
     """What became of one attack; seconds count from its onset and are infinite for never.
 
-    ratio: the victims' p95 until the first act, over the usual one; steady: whether the host was
-    quiet enough to tell mitigation from noise (STEADY_RATIO); watched_seconds: how long it lasted,
-    for what did not come in that time may have come later.
+    usual_ms: the victims' p95 in the calm before; ratio: theirs until the first act, over it;
+    steady: whether the host was quiet enough to tell mitigation from noise (STEADY_RATIO);
+    watched_seconds: how long it lasted, for what did not come in that time may have come later.
     """
 
     phase: str
+    onset_ns: int
+    usual_ms: float
     named: tuple[str, ...]
     found_seconds: float
     acted_seconds: float
@@ -101,6 +103,8 @@ def attack(
     hit = [op for op in victims if onset_ns <= op.due_ns <= until_ns]
     return Attack(
         phase=name,
+        onset_ns=onset_ns,
+        usual_ms=usual,
         named=tuple(dict.fromkeys(tenant for _, tenant in findings)),
         found_seconds=since(min((at for at, _ in findings), default=None)),
         acted_seconds=since(first_act_ns),
