@@ -163,10 +163,9 @@ class Admission:
 
     def unread_seconds(self, tally: Tally, now: float) -> float:
         """Count one refusal; for how long its socket is to be left unread, mostly 0."""
-        tally.refusals.refill(now)
-        tally.refusals.level -= 1.0
-        debt_seconds = -tally.refusals.level / REFUSALS_PER_SECOND
-        return min(UNREAD_SECONDS_MAX, max(0.0, debt_seconds))
+        most = UNREAD_SECONDS_MAX * REFUSALS_PER_SECOND
+        tally.refusals.level = max(tally.refusals.refill(now) - 1.0, -most)
+        return max(0.0, -tally.refusals.level / REFUSALS_PER_SECOND)
 
     def charge(self, tally: Tally, kind: str, amount: float) -> None:
         """Take what was used already, in the quota's unit; a debt delays what comes next."""

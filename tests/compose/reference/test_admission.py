@@ -57,6 +57,13 @@ def test_who_is_refused_too_often_is_left_unread_and_nobody_else() -> None:
     assert admission.unread_seconds(noisy, 1.02) == 0.0, "a second has paid for the next hundred"
 
 
+def test_a_flood_on_many_sockets_is_forgotten_a_second_or_two_after_its_end() -> None:
+    admission = Admission(QUOTAS)
+    tally = admission.tally("noisy", 0.0)
+    assert max(admission.unread_seconds(tally, 0.0) for _ in range(10_000)) == pytest.approx(1.0)
+    assert admission.unread_seconds(tally, 1.02) == 0.0
+
+
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=100))
 def test_a_flood_is_refused_no_oftener_than_the_meter_allows(bursts: list[int]) -> None:
     admission, now, refused = Admission(QUOTAS), 0.0, 0
