@@ -1,10 +1,10 @@
 """How well noisy neighbours are found and stopped: five kinds, so many times each, on one stack.
 
-    python -m benchmarks.governor [--times 20] [--kinds cpu,query,...]     about 13 s a repetition
+    python -m benchmarks.governor [--times 20] [--kinds cpu,query,...]     about 14 s a repetition
     python -m benchmarks.governor --harmless 30m                           as long as it says
 
 Nine quiet tenants write and read at an even pace (open loop); the tenth, who was sold too much, is
-noisy for 5 seconds, calm for 7.5 (by then what was done to it is undone), and so on: CPU, slow
+noisy for 6 seconds, calm for 7.5 (by then what was done to it is undone), and so on: CPU, slow
 queries, memory, sockets, requests. A line after every repetition, so that a run that is cut short
 is evidence as well. Told in the end, by kind: whether the right tenant was named; how long after
 the attack's first request; who else was touched, which must be nobody: exit code 1 if it was
@@ -58,9 +58,10 @@ from lab.verifiers._attacks import MITIGATED_RATIO, Attack, attack, figures, nam
 from lab.workload import Workload
 
 SYSTEM = Path("compose/reference")
-CALM_SECONDS, ATTACK_SECONDS, LEARN_SECONDS, MONITOR_HZ = 7.5, 5.0, 6.0, 10.0
+CALM_SECONDS, ATTACK_SECONDS, LEARN_SECONDS, MONITOR_HZ = 7.5, 6.0, 6.0, 10.0
 AIM_SECONDS, TAIL_SECONDS = 3.0, 1.7
-"""Mitigated within, and how long is looked at from there on: up to what meets the attack's end."""
+"""Mitigated within, and how long is looked at from there on: sixty sockets take a second to open,
+which leaves these two and what meets the attack's end."""
 SOCKETS = Timed(Flood("noisy-0", 250.0, "read", 1, 60), 0.1, ATTACK_SECONDS)
 JOINING = {
     "cpu": noise(burn, 16.0),  # of 0.4 s each: its process is never idle, once it has begun
