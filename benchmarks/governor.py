@@ -11,7 +11,8 @@ the attack's first request; who else was touched, which must be nobody: exit cod
 somebody; and when the others' p95 was back under 1.10 of the calm before, in two ways:
 
 - back: of all attacks of the kind laid over each other, from that moment to their end, with its
-  95 % limit (`lab/stats/overlay.py`), steady host or not;
+  95 % limit (`lab/stats/overlay.py`), steady host or not; under 1.10 of the calm after the attacks,
+  all of it together, which has the host's hiccups as well;
 - each: p95 over the single attacks on a steady host, each by a rolling second. A hiccup of the host
   makes one infinite. So that one can tell: how many single attacks are over 1.10 from the third
   second on, and how many stretches of calm, of the same length, are.
@@ -35,6 +36,7 @@ from os import cpu_count
 from pathlib import Path
 
 import anyio
+import numpy as np
 
 from benchmarks.standing import Silent, leased, played, unsaid
 from benchmarks.strangers import strangers
@@ -53,7 +55,7 @@ from lab.load import events
 from lab.monitor.beside import Watching
 from lab.stack.file import load, load_driver
 from lab.stats.overlay import Back, Stretch, back
-from lab.stats.series import series
+from lab.stats.series import quantile_of, series
 from lab.verifiers._attacks import MITIGATED_RATIO, Attack, attack, figures, named, touched
 from lab.workload import Workload
 
@@ -178,6 +180,8 @@ async def attacked(kinds: Sequence[str], times: int) -> bool:
     async with performed(attacking(kinds, times)) as teller:
         seen = teller.seen()
     by_phase = grouped(seen.ops)
+    calm = after(seen, teller.attacks, by_phase)
+    usual = pooled(calm, TAIL_SECONDS)
     say("kind      attacks  harmful  right   found p50    p95      back (95 %)   each: p50   p95"
         "  (steady)   over 1.10\n")  # fmt: skip
     for kind in kinds:
@@ -185,7 +189,7 @@ async def attacked(kinds: Sequence[str], times: int) -> bool:
         hurt = [each for each in mine if each.harmful]
         right, steady = sum("noisy-0" in a.named for a in hurt), sum(a.steady for a in hurt)
         told, stretches = figures(hurt), [stretch(by_phase[a.phase], a) for a in hurt]
-        eased = back(stretches, MITIGATED_RATIO, seed=1) if stretches else Back(nan, nan)
+        eased = back(stretches, MITIGATED_RATIO * usual, seed=1) if stretches else Back(nan, nan)
         over = sum(over_at(each, AIM_SECONDS) for each in stretches)
         say(
             f"{kind:9} {len(mine):7} {len(hurt):8} {right:6}"
@@ -194,8 +198,8 @@ async def attacked(kinds: Sequence[str], times: int) -> bool:
             f" {told['mitigated_seconds_p50']:9.2f} s {told['mitigated_seconds_p95']:4.2f} s"
             f"  ({steady:2})    {over:2} of {len(stretches)}\n"
         )
-    calm = [over_at(each, 0.0) for each in after(seen, teller.attacks, by_phase)]
-    say(f"calm      {len(calm):7} stretches as long: {sum(calm)} over 1.10\n")
+    over = sum(over_at(each, 0.0) for each in calm)
+    say(f"calm      {len(calm):7} stretches as long: {over} over 1.10; together x{usual:.2f}\n")
     wrong, innocents = named(seen) - {"noisy-0"}, touched(seen, {"noisy-0"})
     say(f"wrong names: {sorted(wrong)}; innocents touched: {len(innocents)}\n")
     for act in innocents:
@@ -217,6 +221,11 @@ def stretch(ops: Sequence[Op], of: Attack, since_ns: int = 0) -> Stretch:
     due, latency_ms = series(ops, since_ns=since_ns or of.onset_ns)
     fits = due < AIM_SECONDS + TAIL_SECONDS
     return Stretch(due[fits], latency_ms[fits] / of.usual_ms)
+
+
+def pooled(stretches: Sequence[Stretch], until: float) -> float:
+    """The p95 of all of them together, up to a moment."""
+    return quantile_of(np.concatenate([s.ratios[s.seconds < until] for s in stretches]), 0.95)
 
 
 def over_at(each: Stretch, since: float) -> bool:
